@@ -1,0 +1,3 @@
+module github.com/parallelvirtualcluster/pvc
+
+go 1.26.4
