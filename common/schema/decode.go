@@ -13,17 +13,17 @@ import (
 // Tree is what a decoder reads from: the mirror of the view, or a test's map.
 type Tree interface {
 	// Data returns the value and version of a znode, ok false if it does not exist.
-	Data(path string) (data []byte, version int32, ok bool)
+	Data(path string) (data string, version int32, ok bool)
 	// Children returns the names below a znode, in any order.
 	Children(path string) []string
 }
 
 // Text reads a value as text: "None", empty and missing are all the empty string.
-func Text(data []byte) string {
-	if s := string(data); s != "None" {
-		return s
+func Text(data string) string {
+	if data == "None" {
+		return ""
 	}
-	return ""
+	return data
 }
 
 // DecodeVM reads a VM; ok is false if it does not exist or is not complete enough
@@ -34,7 +34,7 @@ func DecodeVM(t Tree, uuid string) (vm *model.VM, ok bool, err error) {
 	if !ok {
 		return nil, false, nil
 	}
-	vm = &model.VM{UUID: uuid, Name: string(name)}
+	vm = &model.VM{UUID: uuid, Name: name}
 	vm.Versions.Name = v
 	text := func(key string, version *int32) string {
 		d, v, _ := t.Data(VM(uuid, key))
@@ -54,7 +54,7 @@ func DecodeVM(t Tree, uuid string) (vm *model.VM, ok bool, err error) {
 	if d, v, there := t.Data(VM(uuid, VMMigration)); there && len(d) > 0 {
 		vm.Versions.Migration = v
 		vm.Migration = new(model.Migration)
-		if err = json.Unmarshal(d, vm.Migration); err != nil {
+		if err = json.Unmarshal([]byte(d), vm.Migration); err != nil {
 			vm.Migration, err = nil, fmt.Errorf("%s: %w", VM(uuid, VMMigration), err)
 		}
 	}
@@ -80,9 +80,9 @@ func genOf(children []string) string {
 
 // DecodeClaim reads a claim. A malformed one is still a claim: somebody may be
 // writing, so it is returned with an owner that is no node, beside the error.
-func DecodeClaim(data []byte) (*model.Claim, error) {
+func DecodeClaim(data string) (*model.Claim, error) {
 	c := new(model.Claim)
-	if err := json.Unmarshal(data, c); err != nil {
+	if err := json.Unmarshal([]byte(data), c); err != nil {
 		return &model.Claim{Owner: model.ClaimHost{Node: "unreadable"}}, err
 	}
 	return c, nil
@@ -133,7 +133,7 @@ func DecodeNode(t Tree, name string) (n *model.Node, ok bool, err error) {
 	n.Keepalive, _ = strconv.ParseInt(text(NodeKeepalive), 10, 64)
 	n.Condition, n.FlushReport = text(NodeCondition), text(NodeFlush)
 	if d, _, there := t.Data(Node(name, NodeFacts)); there && len(d) > 0 {
-		if jerr := json.Unmarshal(d, &n.Facts); jerr != nil {
+		if jerr := json.Unmarshal([]byte(d), &n.Facts); jerr != nil {
 			err = fmt.Errorf("%s: %w", Node(name, NodeFacts), jerr)
 		}
 	}
@@ -153,7 +153,7 @@ func decodeSession(t Tree, name string) (string, *model.NodeSession) {
 	s := new(model.NodeSession)
 	if d, _, ok := t.Data(Node(name, NodeSession)); ok {
 		// The child alone is liveness; what its container says is informative.
-		_ = json.Unmarshal(d, s)
+		_ = json.Unmarshal([]byte(d), s)
 	}
 	return children[0], s
 }

@@ -1,0 +1,85 @@
+package view
+
+import (
+	"strings"
+
+	"github.com/parallelvirtualcluster/pvc/common/schema"
+)
+
+// GroupOf names the object a path belongs to: a VM with its claim, a node, or a root.
+func GroupOf(path string) string {
+	parts := schema.Split(path)
+	switch {
+	case len(parts) >= 2 && parts[0] == "domains", len(parts) == 2 && parts[0] == "claims":
+		return schema.VM(parts[1])
+	case len(parts) >= 2 && parts[0] == "nodes":
+		return schema.Node(parts[1])
+	default:
+		return "/" + parts[0]
+	}
+}
+
+// groupUUID returns the UUID if a group is a VM.
+func groupUUID(group string) (string, bool) { return strings.CutPrefix(group, schema.Domains+"/") }
+
+// groupNode returns the name if a group is a node.
+func groupNode(group string) (string, bool) { return strings.CutPrefix(group, schema.Nodes+"/") }
+
+// WholeCluster is the scope of the API: all nodes, VMs, claims and settings, without
+// bulky values.
+func WholeCluster(path string) Interest {
+	parts := schema.Split(path)
+	switch parts[0] {
+	case "primary_node":
+		return Interest{Data: true, Children: len(parts) == 1}
+	case "config":
+		return Interest{Data: len(parts) == 2, Children: len(parts) == 1}
+	case "nodes":
+		return wantNode(parts[1:])
+	case "domains":
+		return WantVM(parts[1:])
+	case "claims":
+		if len(parts) == 2 && parts[1] == "disks" {
+			return Interest{}
+		}
+		return Interest{Data: len(parts) == 2, Children: len(parts) == 1}
+	}
+	return Interest{}
+}
+
+// wholeClusterRoots are where WholeCluster begins.
+var wholeClusterRoots = []string{schema.Primary, schema.Config, schema.Nodes, schema.Domains, schema.Claims}
+
+func wantNode(below []string) Interest {
+	switch len(below) {
+	case 0:
+		return Interest{Children: true}
+	case 1:
+		return Interest{Data: true, Children: true}
+	case 2:
+		switch below[1] {
+		case schema.NodeVMs:
+			return Interest{Children: true}
+		case schema.NodeSession:
+			return Interest{Data: true, Children: true}
+		case schema.NodeDoorbell, schema.NodeIPMIHost, schema.NodeIPMIUser, schema.NodeIPMIPassword:
+			return Interest{}
+		}
+		return Interest{Data: true}
+	}
+	return Interest{}
+}
+
+// WantVM is the scope of a VM, given the path's elements below /domains.
+func WantVM(below []string) Interest {
+	switch len(below) {
+	case 0, 1: // the data of /domains itself orders definitions
+		return Interest{Data: true, Children: true}
+	case 2:
+		if below[1] == schema.VMConsoleLog || strings.HasPrefix(below[1], schema.VMGenPrefix) {
+			return Interest{}
+		}
+		return Interest{Data: true}
+	}
+	return Interest{}
+}
