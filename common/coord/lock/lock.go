@@ -14,8 +14,12 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/errs"
 )
 
-// requestTimeout bounds a single request to ZooKeeper.
-const requestTimeout = 5 * time.Second
+const (
+	// requestTimeout bounds a single request to ZooKeeper.
+	requestTimeout = 5 * time.Second
+	// retryPace is the time between attempts while there is no connection.
+	retryPace = 100 * time.Millisecond
+)
 
 // Held is a lock that was acquired. It ends with its session: whoever writes under
 // it puts [Held.Check] into the transaction.
@@ -81,11 +85,16 @@ func wait(ctx context.Context, client coord.Client, hub *watch.Hub, path, node s
 				continue
 			}
 		}
-		if err != nil && client.Connected() {
+		if err != nil && !errs.Is(err, errs.Unavailable) {
 			return err
+		}
+		again := make(<-chan time.Time) // a watch is in force: nothing else to wait for
+		if err != nil {
+			again = time.After(retryPace)
 		}
 		select {
 		case <-set.Changed(): // also when the connection has come back
+		case <-again:
 		case <-client.Lost():
 			return errs.Unavailablef("the ZooKeeper session ended while waiting")
 		case <-ctx.Done():
@@ -157,7 +166,7 @@ func remove(ctx context.Context, client coord.Client, path, prefix string) error
 			return nil
 		case <-ctx.Done():
 			return err
-		case <-time.After(100 * time.Millisecond): // the pace of new attempts
+		case <-time.After(retryPace):
 		}
 	}
 }
