@@ -20,8 +20,17 @@ type VM struct {
 	Migration *Migration
 	// Claim is the fact of where it may be running, nil if nowhere.
 	Claim *Claim
+	// Crashes counts the crashes on record.
+	Crashes int
 
 	Versions VMVersions
+}
+
+// Crashes is the record of a guest's recent crashes, /domains/<uuid>/crashes. Times
+// are of the clock of the node that wrote it; another node begins anew.
+type Crashes struct {
+	Node  string  `json:"node"`
+	Times []int64 `json:"times"` // epoch seconds
 }
 
 // VMVersions are the znode versions a rule has looked at.
@@ -64,6 +73,7 @@ type Migration struct {
 	Target string         `json:"target"`
 	Home   string         `json:"home"` // lastnode to restore if it fails
 	Phase  MigrationPhase `json:"phase"`
+	Cold   bool           `json:"cold,omitempty"`   // by shutdown and start, decided beforehand
 	Reason string         `json:"reason,omitempty"` // why it failed
 	URI    string         `json:"uri,omitempty"`    // where the target's libvirt listens
 }

@@ -58,6 +58,9 @@ func DecodeVM(t Tree, uuid string) (vm *model.VM, ok bool, err error) {
 			vm.Migration, err = nil, fmt.Errorf("%s: %w", VM(uuid, VMMigration), err)
 		}
 	}
+	if d, _, there := t.Data(VM(uuid, VMCrashes)); there {
+		vm.Crashes = max(len(DecodeCrashes(d).Times), 1)
+	}
 	if d, v, there := t.Data(Claim(uuid)); there {
 		vm.Versions.Claim = v
 		claim, cerr := DecodeClaim(d)
@@ -67,6 +70,12 @@ func DecodeVM(t Tree, uuid string) (vm *model.VM, ok bool, err error) {
 		}
 	}
 	return vm, true, err
+}
+
+// DecodeCrashes reads a record of crashes; an unreadable one is empty.
+func DecodeCrashes(data string) (c model.Crashes) {
+	_ = json.Unmarshal([]byte(data), &c)
+	return c
 }
 
 func genOf(children []string) string {

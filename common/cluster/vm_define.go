@@ -1,0 +1,268 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/parallelvirtualcluster/pvc/common/coord"
+	"github.com/parallelvirtualcluster/pvc/common/domxml"
+	"github.com/parallelvirtualcluster/pvc/common/errs"
+	"github.com/parallelvirtualcluster/pvc/common/model"
+	"github.com/parallelvirtualcluster/pvc/common/schema"
+	"github.com/parallelvirtualcluster/pvc/common/view"
+)
+
+// DefineVM makes a new VM from libvirt XML.
+type DefineVM struct{ XML, Node, Selector string }
+
+// DefineVM checks the document, chooses a node and commits the VM in state stop.
+func (c *Cluster) DefineVM(ctx context.Context, r DefineVM) (Answer, error) {
+	xml, spec, err := c.document(r.XML)
+	if err != nil {
+		return Answer{}, err
+	}
+	if err := model.CheckVMName(spec.Name); err != nil {
+		return Answer{}, err
+	}
+	needs, err := c.resources(ctx, spec)
+	if err != nil {
+		return Answer{}, err
+	}
+	return c.change(ctx, false, func(s *view.Snapshot) (plan, error) { return define(s, r, xml, spec, needs) })
+}
+
+func define(s *view.Snapshot, r DefineVM, xml string, spec *domxml.Spec, needs resources) (plan, error) {
+	if s.NameTaken(spec.Name) {
+		return plan{}, errs.Conflictf("a VM named %q exists already", spec.Name)
+	}
+	if vm, ok := s.VM(spec.UUID); ok {
+		return plan{}, errs.Conflictf("the UUID %s belongs to VM %q", spec.UUID, vm.Name)
+	}
+	if err := imagesFree(s, spec); err != nil {
+		return plan{}, err
+	}
+	choice, err := target(s, r.Node, r.Selector, "", spec.MemoryMiB)
+	if err != nil {
+		return plan{}, err
+	}
+	p := plan{about: schema.VM(spec.UUID), missing: needs.missing}
+	p.txn.Set(schema.Domains, nil, s.DomainsVersion())
+	p.txn.Append(needs.checks)
+	create(&p.txn, spec, xml, choice.Node)
+	index(&p.txn, s, choice.Node, spec.UUID)
+	p.message = fmt.Sprintf("VM %q (%s) is defined on %s (%s)%s", spec.Name, spec.UUID, choice.Node, choice.Why, needs.remark)
+	return p, nil
+}
+
+// create writes the keys of a new VM, those of the old layout and its identity.
+func create(t *coord.Txn, spec *domxml.Spec, xml, node string) {
+	key := func(name, value string) { t.Create(schema.VM(spec.UUID, name), []byte(value)) }
+	t.Create(schema.VM(spec.UUID), []byte(spec.Name))
+	key(schema.VMGenPrefix+NewID(), "")
+	key(schema.VMState, string(model.VMStop))
+	key(schema.VMNode, node)
+	key(schema.VMLastNode, "")
+	key(schema.VMFailedReason, "")
+	key(schema.VMConsoleLog, "")
+	key(schema.VMRBDList, strings.Join(spec.RBDList(), ","))
+	key(schema.VMXML, xml)
+}
+
+// NewID returns a random identity, 16 hexadecimal digits.
+func NewID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails since Go 1.24
+	return hex.EncodeToString(b[:])
+}
+
+// document checks a VM's XML; a missing UUID is generated.
+func (c *Cluster) document(xml string) (string, *domxml.Spec, error) {
+	spec, err := domxml.Parse(xml)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := c.o.Policy.Check(xml); err != nil {
+		return "", nil, err
+	}
+	if spec.UUID != "" {
+		return xml, spec, nil
+	}
+	if xml, err = domxml.WithUUID(xml, newUUID()); err != nil {
+		return "", nil, err
+	}
+	spec, err = domxml.Parse(xml)
+	return xml, spec, err
+}
+
+func newUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:])
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	h := hex.EncodeToString(b[:])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}
+
+// resources are what a document needs of the cluster beside a node.
+type resources struct {
+	checks  coord.Txn
+	missing map[string]string
+	remark  string
+}
+
+// resources looks up the networks and volumes a document names. Bridges that are not
+// ours and files are the operator's own affair; they are named in the answer.
+func (c *Cluster) resources(ctx context.Context, spec *domxml.Spec) (resources, error) {
+	r := resources{missing: map[string]string{}}
+	var local []string
+	for _, nic := range spec.Networks {
+		vni, ours := strings.CutPrefix(nic.Source, "vmbr")
+		if !ours {
+			if nic.Type == "bridge" {
+				local = append(local, "bridge "+quote(nic.Source))
+			}
+			continue
+		}
+		r.need(schema.Networks+"/"+vni, fmt.Sprintf("network %q does not exist", model.Clip(vni)), isNumber(vni))
+	}
+	for _, d := range spec.Disks {
+		switch d.Type {
+		case "rbd":
+			pool, volume, ok := strings.Cut(d.Name, "/")
+			ok = ok && plainName(pool) && plainName(volume)
+			r.need(schema.Ceph+"/volumes/"+pool+"/"+volume, fmt.Sprintf("volume %q does not exist", model.Clip(d.Name)), ok)
+		case "file", "block":
+			if d.Name != "" {
+				local = append(local, d.Type+" "+quote(d.Name))
+			}
+		}
+	}
+	if len(local) > 0 {
+		r.remark = "; taken as present on its hosts: " + strings.Join(local, ", ")
+	}
+	return r, c.present(ctx, r)
+}
+
+func (r *resources) need(path, missing string, valid bool) {
+	r.missing[path] = missing
+	if valid {
+		r.checks.Check(path, coord.AnyVersion)
+	} else {
+		r.checks.Check("", coord.AnyVersion) // refused by present
+		r.missing[""] = missing
+	}
+}
+
+func (c *Cluster) present(ctx context.Context, r resources) error {
+	for _, op := range r.checks.Ops {
+		if op.Path == "" {
+			return errs.Invalidf("%s", r.missing[""])
+		}
+		if _, err := c.o.View.Fetch(ctx, op.Path); errors.Is(err, coord.ErrNoNode) {
+			return errs.Conflictf("%s", r.missing[op.Path])
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isNumber(s string) bool {
+	return s != "" && len(s) <= 8 && strings.Trim(s, "0123456789") == ""
+}
+
+// plainName reports whether a name is one path element and nothing special.
+func plainName(s string) bool {
+	return s != "" && s != "." && s != ".." && !strings.ContainsFunc(s, func(r rune) bool { return r == '/' || r < ' ' || r == 0x7f })
+}
+
+// imagesFree refuses a document with a writable image that another VM names.
+func imagesFree(s *view.Snapshot, spec *domxml.Spec) error {
+	mine := map[string]bool{}
+	for _, i := range spec.WritableImages() {
+		if !i.Shareable {
+			mine[i.Kind+":"+i.Name] = true
+		}
+	}
+	if len(mine) == 0 {
+		return nil
+	}
+	for _, vm := range s.VMs() {
+		if vm.UUID == spec.UUID {
+			continue
+		}
+		other, err := s.Spec(vm)
+		if err != nil {
+			continue // its own document is unreadable; it cannot be started either
+		}
+		for _, i := range other.WritableImages() {
+			if mine[i.Kind+":"+i.Name] {
+				return errs.Conflictf("the image %q belongs to VM %q", model.Clip(i.Name), vm.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// ModifyVM replaces the XML of a VM.
+type ModifyVM struct {
+	VM, XML string
+	Restart bool
+}
+
+// ModifyVM checks the document and commits it; it takes effect at the next start.
+func (c *Cluster) ModifyVM(ctx context.Context, r ModifyVM) (Answer, error) {
+	spec, err := domxml.Parse(r.XML)
+	if err != nil {
+		return Answer{}, err
+	}
+	if err := c.o.Policy.Check(r.XML); err != nil {
+		return Answer{}, err
+	}
+	needs, err := c.resources(ctx, spec)
+	if err != nil {
+		return Answer{}, err
+	}
+	return c.change(ctx, false, func(s *view.Snapshot) (plan, error) { return modify(s, r, spec, needs) })
+}
+
+func modify(s *view.Snapshot, r ModifyVM, spec *domxml.Spec, needs resources) (plan, error) {
+	vm, err := s.FindVM(r.VM)
+	if err != nil {
+		return plan{}, err
+	}
+	xml := r.XML
+	if spec.Name != vm.Name {
+		return plan{}, errs.Conflictf("the document is named %q, the VM %q: a VM cannot be renamed this way", model.Clip(spec.Name), vm.Name)
+	}
+	if spec.UUID == "" {
+		if xml, err = domxml.WithUUID(xml, vm.UUID); err != nil {
+			return plan{}, err
+		}
+	} else if spec.UUID != vm.UUID {
+		return plan{}, errs.Conflictf("the document has the UUID %s, the VM %s: it cannot be changed", spec.UUID, vm.UUID)
+	}
+	own := *spec
+	own.UUID = vm.UUID
+	if err := imagesFree(s, &own); err != nil {
+		return plan{}, err
+	}
+	p := plan{about: schema.VM(vm.UUID), missing: needs.missing}
+	p.txn.Append(needs.checks)
+	p.txn.Set(schema.VM(vm.UUID, schema.VMXML), []byte(xml), vm.Versions.XML)
+	p.txn.Set(schema.VM(vm.UUID, schema.VMRBDList), []byte(strings.Join(spec.RBDList(), ",")), vm.Versions.RBDList)
+	effect := "it takes effect at the next start"
+	switch {
+	case r.Restart && vm.State == model.VMStart:
+		p.txn.Set(schema.VM(vm.UUID, schema.VMState), []byte(model.VMRestart), vm.Versions.State)
+		effect = "the VM restarts with it"
+	case r.Restart:
+		effect = fmt.Sprintf("the VM is in state %s and was not started", vm.State)
+	}
+	ring(&p.txn, s, vm.Node)
+	p.message = fmt.Sprintf("VM %q has its new configuration: %s%s", vm.Name, effect, needs.remark)
+	return p, nil
+}

@@ -1,0 +1,151 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/parallelvirtualcluster/pvc/common/coord"
+	"github.com/parallelvirtualcluster/pvc/common/errs"
+	"github.com/parallelvirtualcluster/pvc/common/model"
+	"github.com/parallelvirtualcluster/pvc/common/schema"
+	"github.com/parallelvirtualcluster/pvc/common/view"
+)
+
+// DeleteVM stops a VM and removes it.
+type DeleteVM struct {
+	VM          string // name or UUID
+	DeleteDisks bool
+}
+
+// DeleteVM stops the guest, waits until its host confirms that it is gone, and then
+// removes the records. A VM whose host does not answer is left as it is.
+func (c *Cluster) DeleteVM(ctx context.Context, r DeleteVM) (Answer, error) {
+	var uuid string
+	stop := func(s *view.Snapshot) (plan, error) {
+		vm, err := s.FindVM(r.VM)
+		if err != nil {
+			return plan{}, err
+		}
+		uuid = vm.UUID
+		if err := deletable(s, vm, r.DeleteDisks); err != nil {
+			return plan{}, err
+		}
+		if vm.State == model.VMStop {
+			return plan{}, nil
+		}
+		return setState(s, vm, model.VMStop)
+	}
+	if _, err := c.apply(ctx, stop); err != nil {
+		return Answer{}, err
+	}
+	gone := func(s *view.Snapshot) (bool, error) {
+		vm, ok := s.VM(uuid)
+		return !ok || vm.Claim == nil && vm.Migration == nil, nil
+	}
+	if err := c.await(ctx, c.o.DeleteTimeout, gone); err != nil {
+		return Answer{}, fmt.Errorf("VM %q is stopping and was not removed, its host has not confirmed that the guest is gone: %w", r.VM, err)
+	}
+	return c.removeRecords(ctx, uuid)
+}
+
+func deletable(s *view.Snapshot, vm *model.VM, disks bool) error {
+	if err := claimReachable(s, vm); err != nil {
+		return err
+	}
+	if disks && len(vm.RBDList) > 0 {
+		return errs.Conflictf("VM %q has volumes (%s), and storage is not available to remove them: nothing was changed",
+			vm.Name, strings.Join(vm.RBDList, ", "))
+	}
+	return nil
+}
+
+// removeRecords deletes a stopped VM in one transaction, whatever keys it has.
+func (c *Cluster) removeRecords(ctx context.Context, uuid string) (Answer, error) {
+	for range attempts {
+		names, err := c.o.View.FetchChildren(ctx, schema.VM(uuid))
+		if errors.Is(err, coord.ErrNoNode) {
+			return Answer{}, errs.NotFoundf("the VM was deleted by somebody else meanwhile")
+		} else if err != nil {
+			return Answer{}, err
+		}
+		answer, err := c.change(ctx, false, func(s *view.Snapshot) (plan, error) { return remove(s, uuid, names) })
+		if !errors.Is(err, coord.ErrNotEmpty) {
+			return answer, err
+		}
+	}
+	return Answer{}, errs.Conflictf("keys are added to the VM all the time, it was not removed")
+}
+
+func remove(s *view.Snapshot, uuid string, names []string) (plan, error) {
+	vm, ok := s.VM(uuid)
+	if !ok {
+		return plan{}, errs.NotFoundf("the VM was deleted by somebody else meanwhile")
+	}
+	if vm.State != model.VMStop || vm.Claim != nil {
+		return plan{}, errs.Conflictf("VM %q was started again meanwhile and was not removed", vm.Name)
+	}
+	p := plan{about: schema.VM(uuid), message: fmt.Sprintf("VM %q is removed%s", vm.Name, leftBehind(s, vm))}
+	p.txn.Check(schema.VM(uuid, schema.VMState), vm.Versions.State)
+	p.txn.Absent(schema.Claim(uuid))
+	for _, n := range names {
+		p.txn.Delete(schema.VM(uuid, n), coord.AnyVersion)
+	}
+	p.txn.Delete(schema.VM(uuid), coord.AnyVersion)
+	for _, n := range s.Nodes() {
+		unindex(&p, s, n.Name, uuid)
+	}
+	return p, nil
+}
+
+// leftBehind names what a removed VM leaves.
+func leftBehind(s *view.Snapshot, vm *model.VM) string {
+	spec, err := s.Spec(vm)
+	if err != nil {
+		return ""
+	}
+	var left []string
+	for _, i := range spec.WritableImages() {
+		left = append(left, i.Kind+" "+quote(i.Name))
+	}
+	if len(left) == 0 {
+		return ""
+	}
+	return "; left behind: " + strings.Join(left, ", ")
+}
+
+// defaultConsoleLines are returned when a caller asks for no number.
+const defaultConsoleLines = 1000
+
+// ConsoleLog returns the last lines of a VM's serial console.
+func (c *Cluster) ConsoleLog(ctx context.Context, ref string, lines int) (name, text string, err error) {
+	var vm *model.VM
+	c.o.View.Read(func(s *view.Snapshot) { vm, err = s.FindVM(ref) })
+	if err != nil {
+		return "", "", err
+	}
+	if lines <= 0 {
+		lines = defaultConsoleLines
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.o.CommitTimeout)
+	defer cancel()
+	data, err := c.o.View.Fetch(ctx, schema.VM(vm.UUID, schema.VMConsoleLog))
+	if err != nil && !errors.Is(err, coord.ErrNoNode) {
+		return "", "", err
+	}
+	return vm.Name, lastLines(strings.ToValidUTF8(schema.Text(string(data)), "\uFFFD"), lines), nil
+}
+
+// lastLines returns the last n lines of a text; a final line without an end counts.
+func lastLines(text string, n int) string {
+	end := len(strings.TrimSuffix(text, "\n"))
+	for i := end - 1; i >= 0; i-- {
+		if text[i] == '\n' {
+			if n--; n == 0 {
+				return text[i+1:]
+			}
+		}
+	}
+	return text
+}
