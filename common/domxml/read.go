@@ -140,7 +140,7 @@ type reader struct {
 	dec      *xml.Decoder
 	root     *node
 	stack    []*node
-	texts    []strings.Builder // one per open element
+	texts    [][]byte // one per open element
 	elements int
 }
 
@@ -169,7 +169,8 @@ func (r *reader) token(tok xml.Token, line, start int) error {
 		r.close(start)
 	case xml.CharData:
 		if len(r.stack) > 0 {
-			r.texts[len(r.texts)-1].Write(t)
+			last := len(r.texts) - 1
+			r.texts[last] = append(r.texts[last], t...)
 		} else if strings.TrimSpace(string(t)) != "" {
 			return errs.Invalidf("domain XML: line %d: text %q outside of <domain>", line, model.Clip(strings.TrimSpace(string(t))))
 		}
@@ -207,7 +208,7 @@ func (r *reader) open(t xml.StartElement, line, start int) error {
 		r.root = n
 	}
 	r.stack = append(r.stack, n)
-	r.texts = append(r.texts, strings.Builder{})
+	r.texts = append(r.texts, nil)
 	return nil
 }
 
@@ -216,7 +217,7 @@ func (r *reader) close(start int) {
 	last := len(r.stack) - 1
 	n := r.stack[last]
 	n.innerEnd, n.end = start, r.base+int(r.dec.InputOffset())
-	n.content = r.texts[last].String()
+	n.content = string(r.texts[last])
 	r.stack, r.texts = r.stack[:last], r.texts[:last]
 }
 
