@@ -1,0 +1,54 @@
+package httpapi
+
+import (
+	"context"
+	"time"
+
+	"github.com/parallelvirtualcluster/pvc/common/cluster"
+	"github.com/parallelvirtualcluster/pvc/common/domxml"
+	"github.com/parallelvirtualcluster/pvc/common/model"
+	"github.com/parallelvirtualcluster/pvc/common/view"
+)
+
+// Picture is the cluster at one moment; *view.Snapshot is one.
+type Picture interface {
+	Generation() uint64
+	VMGeneration() uint64
+	VMs() []*model.VM
+	FindVM(ref string) (*model.VM, error)
+	Nodes() []*model.Node
+	Node(name string) (*model.Node, bool)
+	PrimaryNode() string
+	Spec(vm *model.VM) (*domxml.Spec, error)
+}
+
+// Mirror is where reads come from.
+type Mirror interface {
+	// Read calls fn with a picture that does not change meanwhile. fn must be quick
+	// and must keep neither the picture nor its slices; the objects may be kept.
+	Read(fn func(Picture))
+	Ready() bool
+	Stale() (age time.Duration, stale bool)
+}
+
+// Changes is what handlers ask for; *cluster.Cluster does it.
+type Changes interface {
+	DefineVM(ctx context.Context, in cluster.DefineVM) (cluster.Answer, error)
+	ModifyVM(ctx context.Context, in cluster.ModifyVM) (cluster.Answer, error)
+	DeleteVM(ctx context.Context, in cluster.DeleteVM) (cluster.Answer, error)
+	SetVMState(ctx context.Context, in cluster.SetVMState) (cluster.Answer, error)
+	SetVMNode(ctx context.Context, in cluster.SetVMNode) (cluster.Answer, error)
+	SetCoordinatorState(ctx context.Context, in cluster.SetCoordinatorState) (cluster.Answer, error)
+	SetDomainState(ctx context.Context, in cluster.SetDomainState) (cluster.Answer, error)
+	RemoveNode(ctx context.Context, node string) (cluster.Answer, error)
+	ConsoleLog(ctx context.Context, vm string, lines int) (name, text string, err error)
+}
+
+// FromView makes a Mirror of a view.
+func FromView(v *view.View) Mirror { return viewMirror{v} }
+
+type viewMirror struct{ *view.View }
+
+func (m viewMirror) Read(fn func(Picture)) {
+	m.View.Read(func(s *view.Snapshot) { fn(s) })
+}
