@@ -68,7 +68,7 @@ func create(t *coord.Txn, spec *domxml.Spec, xml, node string) {
 	key(schema.VMLastNode, "")
 	key(schema.VMFailedReason, "")
 	key(schema.VMConsoleLog, "")
-	key(schema.VMRBDList, strings.Join(spec.RBDList(), ","))
+	key(schema.VMRBDList, strings.Join(domxml.RBDList(spec), ","))
 	key(schema.VMXML, xml)
 }
 
@@ -182,7 +182,7 @@ func plainName(s string) bool {
 // imagesFree refuses a document with a writable image that another VM names.
 func imagesFree(s *view.Snapshot, spec *domxml.Spec) error {
 	mine := map[string]bool{}
-	for _, i := range spec.WritableImages() {
+	for _, i := range domxml.WritableImages(spec) {
 		if !i.Shareable {
 			mine[i.Kind+":"+i.Name] = true
 		}
@@ -198,7 +198,7 @@ func imagesFree(s *view.Snapshot, spec *domxml.Spec) error {
 		if err != nil {
 			continue // its own document is unreadable; it cannot be started either
 		}
-		for _, i := range other.WritableImages() {
+		for _, i := range domxml.WritableImages(other) {
 			if mine[i.Kind+":"+i.Name] {
 				return errs.Conflictf("the image %q belongs to VM %q", model.Clip(i.Name), vm.Name)
 			}
@@ -253,7 +253,7 @@ func modify(s *view.Snapshot, r ModifyVM, spec *domxml.Spec, needs resources) (p
 	p := plan{about: schema.VM(vm.UUID), missing: needs.missing}
 	p.txn.Append(needs.checks)
 	p.txn.Set(schema.VM(vm.UUID, schema.VMXML), []byte(xml), vm.Versions.XML)
-	p.txn.Set(schema.VM(vm.UUID, schema.VMRBDList), []byte(strings.Join(spec.RBDList(), ",")), vm.Versions.RBDList)
+	p.txn.Set(schema.VM(vm.UUID, schema.VMRBDList), []byte(strings.Join(domxml.RBDList(spec), ",")), vm.Versions.RBDList)
 	effect := "it takes effect at the next start"
 	switch {
 	case r.Restart && vm.State == model.VMStart:

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/parallelvirtualcluster/pvc/common/coord"
+	"github.com/parallelvirtualcluster/pvc/common/domxml"
 	"github.com/parallelvirtualcluster/pvc/common/errs"
 	"github.com/parallelvirtualcluster/pvc/common/model"
 	"github.com/parallelvirtualcluster/pvc/common/schema"
@@ -106,7 +107,7 @@ func leftBehind(s *view.Snapshot, vm *model.VM) string {
 		return ""
 	}
 	var left []string
-	for _, i := range spec.WritableImages() {
+	for _, i := range domxml.WritableImages(spec) {
 		left = append(left, i.Kind+" "+quote(i.Name))
 	}
 	if len(left) == 0 {

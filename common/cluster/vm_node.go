@@ -152,7 +152,7 @@ func migrate(s *view.Snapshot, vm *model.VM, spec *domxml.Spec, choice placement
 	if source != vm.Node {
 		return plan{}, errs.Conflictf("VM %q is assigned to %s but still held by %s", vm.Name, vm.Node, source)
 	}
-	if class := spec.StorageClass(s.SharedDirectories()); class == domxml.Local {
+	if class := domxml.StorageClass(spec, s.SharedDirectories()); class == domxml.Local {
 		return plan{}, errs.Conflictf("VM %q cannot leave %s: %s", vm.Name, source, strings.Join(spec.LiveBlockers(s.SharedDirectories()), "; "))
 	}
 	blockers := append(spec.LiveBlockers(s.SharedDirectories()), misfits(s, spec, source, choice.Node)...)

@@ -76,13 +76,16 @@ type Migration struct {
 	Cold   bool           `json:"cold,omitempty"`   // by shutdown and start, decided beforehand
 	Reason string         `json:"reason,omitempty"` // why it failed
 	URI    string         `json:"uri,omitempty"`    // where the target's libvirt listens
+	From   string         `json:"from,omitempty"`   // where the source's libvirt listens
 }
 
 // Claim is the fact beside the wish, /claims/<uuid>: who may have the VM's disks open.
 type Claim struct {
 	Owner    ClaimHost  `json:"owner"`
 	Incoming *ClaimHost `json:"incoming,omitempty"` // target of a live migration
-	// Resumed is false from before the guest is created until its clients are recorded.
+	// Recorded is set before the guest is let go: whoever finds it may be running.
+	Recorded bool `json:"recorded"`
+	// Resumed is set after the guest was let go.
 	Resumed bool     `json:"resumed"`
 	Disks   []string `json:"disks,omitempty"` // names below /claims/disks
 }
@@ -93,6 +96,8 @@ type ClaimHost struct {
 	BootID   string   `json:"boot_id"`
 	Instance string   `json:"instance"`          // of the daemon that wrote it
 	Clients  []string `json:"clients,omitempty"` // Ceph clients of the guest, IP:0/NONCE
+	// ConsoleAt is where in the host's console file the output of this guest begins, bytes.
+	ConsoleAt int64 `json:"console_at,omitempty"`
 }
 
 // Holds reports whether the node stands in the claim in either role.

@@ -51,6 +51,7 @@ type Mirror struct {
 	pending int // entries that are not clean
 	idle    *sync.Cond
 	queues  []*queue
+	emptied []*group // lost members without being read; to be reported
 
 	lost     chan struct{}
 	lostOnce sync.Once
@@ -89,6 +90,8 @@ type group struct {
 	members int
 	busy    int  // members that are not clean
 	changed bool // since it was last reported
+
+	reporting int // calls of Changed under way
 }
 
 // Open dials, reads everything of interest and returns when the picture is complete.
@@ -177,6 +180,18 @@ func (m *Mirror) Read(fn func(t schema.Tree)) {
 	fn(tree{m})
 }
 
+// ReadGroup calls fn like Read if the group is clean. If it is changing, fn is not
+// called: the group will be reported once more when it is clean.
+func (m *Mirror) ReadGroup(name string, fn func(t schema.Tree)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if g := m.groups[name]; g != nil && g.busy > 0 {
+		g.changed = true
+		return
+	}
+	fn(tree{m})
+}
+
 // Scrub reads everything again, against events that were lost whatever the reason.
 func (m *Mirror) Scrub() {
 	m.mu.Lock()
@@ -186,12 +201,12 @@ func (m *Mirror) Scrub() {
 	}
 }
 
-// Barrier waits until the groups are clean. What was committed through a group's own
+// Barrier waits until the groups are clean and reported. What was committed through a group's own
 // session before the call is then in the picture.
 func (m *Mirror) Barrier(ctx context.Context, groups ...string) error {
 	return m.wait(ctx, func() bool {
 		for _, g := range groups {
-			if gr := m.groups[g]; gr != nil && gr.busy > 0 {
+			if gr := m.groups[g]; gr != nil && (gr.busy+gr.reporting > 0 || gr.changed) {
 				return false
 			}
 		}

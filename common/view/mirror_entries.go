@@ -41,8 +41,7 @@ func (m *Mirror) dirty(e *entry) {
 	}
 }
 
-// settle marks an entry clean; it returns the group if that is now to be reported.
-// m.mu is held.
+// settle marks an entry clean; it returns the group if all of it is now. m.mu is held.
 func (m *Mirror) settle(e *entry) *group {
 	e.state = clean
 	e.group.busy--
@@ -51,10 +50,6 @@ func (m *Mirror) settle(e *entry) *group {
 		return nil
 	}
 	m.idle.Broadcast()
-	if !e.group.changed {
-		return nil
-	}
-	e.group.changed = false
 	return e.group
 }
 
@@ -76,12 +71,12 @@ func (m *Mirror) drop(path string) {
 	if e.state == queued || e.state == inFlight || e.state == inFlightDirty {
 		return // the worker settles it
 	}
-	m.forget(e.group)
+	m.emptied = append(m.emptied, e.group)
 }
 
 // forget removes a group without members; m.mu is held.
 func (m *Mirror) forget(g *group) {
-	if g.members == 0 && g.busy == 0 && m.groups[g.name] == g {
+	if g.members == 0 && g.busy+g.reporting == 0 && m.groups[g.name] == g {
 		delete(m.groups, g.name)
 	}
 }

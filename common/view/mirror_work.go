@@ -31,7 +31,6 @@ func (m *Mirror) begin(e *entry) bool {
 	defer m.mu.Unlock()
 	if e.removed {
 		m.report(m.settle(e))
-		m.forget(e.group)
 		return false
 	}
 	e.state = inFlight
@@ -56,23 +55,38 @@ func (m *Mirror) finish(e *entry, r reading, err error) bool {
 			return true
 		}
 	}
-	g := m.settle(e)
-	if e.removed {
-		m.forget(e.group)
-	}
-	m.report(g)
+	m.report(m.settle(e))
 	return false
 }
 
-// report tells of a changed group. The lock is given up for it, so that the callback
+// report tells of a group that has become clean, and of those that lost members
+// without a reading of their own. The lock is given up for it, so that the callback
 // can read the mirror; m.mu is held before and after.
 func (m *Mirror) report(g *group) {
-	if g == nil || m.o.Changed == nil {
+	list := m.emptied
+	m.emptied = nil
+	if g != nil {
+		list = append(list, g)
+	}
+	for _, g := range list {
+		if g.changed && g.busy == 0 {
+			g.changed = false
+			g.reporting++
+			m.tell(g.name)
+			g.reporting--
+			m.idle.Broadcast()
+		}
+		m.forget(g)
+	}
+}
+
+func (m *Mirror) tell(group string) {
+	if m.o.Changed == nil {
 		return
 	}
 	m.mu.Unlock()
-	m.o.Changed(g.name)
-	m.mu.Lock()
+	defer m.mu.Lock()
+	m.o.Changed(group)
 }
 
 // read fetches an entry and arms its watches.

@@ -135,8 +135,10 @@ func (v *View) update(m *Mirror, group string) {
 	if v.mirror != m {
 		return
 	}
-	m.Read(func(t schema.Tree) { v.tables.update(t, group, v.o.Logger) })
-	v.broadcast()
+	m.ReadGroup(group, func(t schema.Tree) {
+		v.tables.update(t, group, v.o.Logger)
+		v.broadcast()
+	})
 }
 
 func (v *View) broadcast() {
