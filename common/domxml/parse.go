@@ -23,7 +23,7 @@ func Parse(doc string) (*Spec, error) {
 		return nil, err
 	}
 	s := &Spec{
-		Name:        root.child("name").text(),
+		Name:        root.child("name").raw(),
 		Title:       root.child("title").text(),
 		Description: root.child("description").text(),
 		GenID:       root.child("genid").text(),

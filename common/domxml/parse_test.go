@@ -90,6 +90,12 @@ func TestDocumentMayLackAlmostEverything(t *testing.T) {
 	}
 }
 
+func TestNameKeepsTheWhiteSpaceThatLibvirtKeeps(t *testing.T) {
+	if s := parsed(t, "<domain><name> web1\n</name></domain>"); s.Name != " web1\n" {
+		t.Errorf("name %q", s.Name)
+	}
+}
+
 func TestMemoryUnitsAreThoseOfLibvirt(t *testing.T) {
 	tests := []struct {
 		number, unit string

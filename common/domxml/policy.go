@@ -43,7 +43,7 @@ func (p Policy) Check(doc string) error {
 	if len(p.Emulators) == 0 {
 		p.Emulators = DefaultEmulators()
 	}
-	c := &checker{policy: p, name: root.child("name").text(), console: consoleDevice(root)}
+	c := &checker{policy: p, name: root.child("name").raw(), console: consoleDevice(root)}
 	return c.element(root, "domain")
 }
 

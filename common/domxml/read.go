@@ -94,6 +94,14 @@ func (n *node) text() string {
 	return strings.TrimSpace(n.content)
 }
 
+// raw returns the text of an element as it stands there, empty for nil.
+func (n *node) raw() string {
+	if n == nil {
+		return ""
+	}
+	return n.content
+}
+
 // empty reports whether the element is written as one tag, <like-this/>.
 func (n *node) empty() bool { return n.inner == n.end }
 

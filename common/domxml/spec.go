@@ -3,7 +3,7 @@ package domxml
 // Spec is what the API shows of a domain document and what the rules need. Text that
 // the document does not have is empty; how absence is written is the renderer's job.
 type Spec struct {
-	Name        string
+	Name        string // byte for byte as libvirt takes it, with white space around it
 	UUID        string // lower case with dashes; empty if the document has none
 	Title       string
 	Description string
