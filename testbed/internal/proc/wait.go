@@ -9,18 +9,23 @@ import (
 // WaitGone waits until the process has ended (a zombie has) and reports whether
 // it did within the time given. The process need not be a child of the caller.
 func WaitGone(id Identity, within time.Duration) bool {
+	if id.PID <= 0 {
+		return true
+	}
 	fd, err := unix.PidfdOpen(id.PID, 0)
 	if err != nil {
 		return !id.Alive()
 	}
 	defer unix.Close(fd)
-	if !id.Alive() { // it ended, or the descriptor is another process's
-		return true
+	// Alive would be too early: of a process with several threads the first may
+	// be a zombie while the last still kills the processes of its namespace.
+	if now, err := Identify(id.PID); err != nil || now != id {
+		return true // reaped; the descriptor is of another process, if any
 	}
 	for deadline := time.Now().Add(within); ; {
 		left := time.Until(deadline)
 		if left <= 0 {
-			return !id.Alive()
+			return false
 		}
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		n, err := unix.Poll(fds, int(left.Milliseconds())+1)
@@ -28,7 +33,7 @@ func WaitGone(id Identity, within time.Duration) bool {
 			return true
 		}
 		if err != nil && err != unix.EINTR {
-			return !id.Alive()
+			return false
 		}
 	}
 }

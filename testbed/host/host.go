@@ -1,0 +1,203 @@
+package host
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Host is one machine made of namespaces. Its fields are set before PowerOn and
+// not changed afterwards. All state is in files: another process that makes an
+// equal Host controls the same machine.
+type Host struct {
+	Name   string // host name, at most 10 characters
+	Index  int    // 1…
+	Switch *Switch
+	Dir    string // folder of the host's files: short, it holds sockets
+	Linger bool   // outlive the process that started it
+	// Etc are files that the host finds below /etc (relative paths), over what
+	// the machine has there.
+	Etc map[string][]byte
+	// Private are more folders (mount points that exist on the machine) that
+	// the host has for itself, kept over power cuts.
+	Private []string
+	// Services start when the power goes on.
+	Services []Service
+}
+
+// BootIDFile is where a host finds a random identifier of its present life. The
+// kernel's own (random/boot_id) is the same in all hosts and after a power cut.
+const BootIDFile = "/run/boot-id"
+
+// private folders that every host has. The content of /run is lost with the power.
+var privateDirs = []string{"/run", "/var/log", "/var/lib/libvirt", "/var/cache/libvirt", "/etc/libvirt"}
+
+// PowerOn boots the host: what was on its disks before is there again, /run is
+// empty, all services start. It returns when the init is ready, which does not
+// mean that the services are.
+func (h *Host) PowerOn(ctx context.Context) error {
+	if h.On() {
+		return fmt.Errorf("power on host %s: %w", h.Name, os.ErrExist)
+	}
+	m, err := h.layout()
+	if err != nil {
+		return fmt.Errorf("power on host %s: %w", h.Name, err)
+	}
+	p := &initProcess{dir: h.Dir, linger: h.Linger,
+		namespaces: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC,
+		spec: initSpec{Name: h.Name, Addr: fmt.Sprintf("%s/%d", h.Addr(), h.Switch.Subnet.Bits()),
+			Control: h.controlPath(), Mounts: m, Services: h.Services}}
+	if err := p.start(ctx, h.plugIn); err != nil {
+		return fmt.Errorf("power on host %s: %w", h.Name, err)
+	}
+	return nil
+}
+
+// plugIn connects the host's eth0 to the switch. The hardware address is fixed,
+// so that a host that boots again is not sought at its old one.
+func (h *Host) plugIn(ctx context.Context, pid int) error {
+	_ = h.Switch.ip(ctx, "link", "del", h.port()) // of a host that is just dying
+	mac := fmt.Sprintf("02:70:76:63:%02x:%02x", h.Switch.Subnet.Addr().As4()[1], h.Index)
+	if err := h.Switch.ip(ctx, "link", "add", h.port(), "type", "veth", "peer", "name", "eth0", "address", mac, "netns", strconv.Itoa(pid)); err != nil {
+		return err
+	}
+	return h.Switch.ip(ctx, "link", "set", h.port(), "master", "br0", "up")
+}
+
+// port is the host's end of the cable at the switch.
+func (h *Host) port() string { return "v" + h.Name }
+
+// PowerCut ends everything on the host at once and returns when it is gone. Its
+// disks stay as they are. A host that is off stays off.
+func (h *Host) PowerCut() error {
+	if err := killInit(h.Dir); err != nil {
+		return fmt.Errorf("power cut of host %s: %w", h.Name, err)
+	}
+	return nil
+}
+
+// On reports whether the host has power.
+func (h *Host) On() bool { return loadIdentity(h.Dir).Alive() }
+
+// Addr is the host's address on the switch.
+func (h *Host) Addr() string { return h.Switch.Addr(h.Index).String() }
+
+// CutLink pulls the host's cable.
+func (h *Host) CutLink(ctx context.Context) error {
+	return h.Switch.ip(ctx, "link", "set", h.port(), "down")
+}
+
+// HealLink plugs it in again.
+func (h *Host) HealLink(ctx context.Context) error {
+	return h.Switch.ip(ctx, "link", "set", h.port(), "up")
+}
+
+// Command prepares a program that runs on the host, as root in /. Nothing inside
+// dies with ctx: only the program's connection to the caller does.
+func (h *Host) Command(ctx context.Context, argv ...string) (*exec.Cmd, error) {
+	id := loadIdentity(h.Dir)
+	if !id.Alive() {
+		return nil, fmt.Errorf("host %s is off", h.Name)
+	}
+	args := append([]string{"-t", strconv.Itoa(id.PID), "-m", "-u", "-i", "-n", "-p", "--wd=/", "--"}, argv...)
+	cmd := exec.CommandContext(ctx, "nsenter", args...)
+	cmd.Env = []string{"PATH=" + searchPath, "HOME=/root", "LANG=C.UTF-8", "TERM=" + os.Getenv("TERM")}
+	return cmd, nil
+}
+
+// Exec runs a program on the host to its end and returns what it prints. The
+// error holds the program's last words.
+func (h *Host) Exec(ctx context.Context, argv ...string) (string, error) {
+	cmd, err := h.Command(ctx, argv...)
+	if err != nil {
+		return "", err
+	}
+	out, err := output(cmd, "")
+	if err != nil {
+		return out, fmt.Errorf("on host %s: %w", h.Name, err)
+	}
+	return out, nil
+}
+
+// Path is where the machine finds a file of one of the host's private folders,
+// as /run/libvirt/libvirt-sock. Other paths are the same on both sides.
+func (h *Host) Path(inside string) string {
+	for _, dir := range h.privateDirs() {
+		if rest, ok := strings.CutPrefix(inside, dir); ok && (rest == "" || rest[0] == '/') {
+			return filepath.Join(h.private(dir), rest)
+		}
+	}
+	if rest, ok := strings.CutPrefix(inside, "/etc/"); ok {
+		return filepath.Join(h.etcUpper(), rest)
+	}
+	return inside
+}
+
+func (h *Host) privateDirs() []string {
+	return append(append([]string{}, privateDirs...), h.Private...)
+}
+
+// private is the folder behind a private mount point: /var/log is <Dir>/root/var-log.
+func (h *Host) private(point string) string {
+	return filepath.Join(h.Dir, "root", strings.ReplaceAll(strings.Trim(point, "/"), "/", "-"))
+}
+
+func (h *Host) etcUpper() string    { return filepath.Join(h.Dir, "etc", "upper") }
+func (h *Host) controlPath() string { return filepath.Join(h.Dir, "control") }
+
+// layout puts the host's private files in place for the next boot.
+func (h *Host) layout() (*mounts, error) {
+	if err := os.RemoveAll(h.private("/run")); err != nil {
+		return nil, err
+	}
+	m := &mounts{Etc: filepath.Join(h.Dir, "etc"), Binds: map[string]string{}}
+	dirs := []string{h.etcUpper(), filepath.Join(m.Etc, "work"), h.private("/run") + "/lock"}
+	for _, point := range h.privateDirs() {
+		m.Binds[point] = h.private(point)
+		dirs = append(dirs, h.private(point))
+	}
+	for _, dir := range dirs {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.Remove(h.controlPath()); err != nil && !os.IsNotExist(err) {
+		return nil, err
+	}
+	for name, content := range h.Etc {
+		if err := h.writeEtc(name, content); err != nil {
+			return nil, err
+		}
+	}
+	return m, os.WriteFile(h.Path(BootIDFile), []byte(randomUUID()+"\n"), 0o644)
+}
+
+// writeEtc writes a file where the host will see it below /etc.
+func (h *Host) writeEtc(name string, content []byte) error {
+	file := h.Path("/etc/" + name)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	mode := fs.FileMode(0o644)
+	if strings.Contains(name, "private/") {
+		mode = 0o600
+	}
+	return os.WriteFile(file, content, mode)
+}
+
+// randomUUID is a version 4 UUID (RFC 9562).
+func randomUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	h := hex.EncodeToString(b[:])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}
