@@ -82,10 +82,16 @@ func WithConsoleLog(doc, file string) (string, error) {
 	if len(logs) == 0 {
 		return doc[:device.inner] + element + doc[device.inner:], nil
 	}
-	for i := len(logs) - 1; i > 0; i-- { // from behind, so that positions stay right
-		doc = doc[:logs[i].start] + doc[logs[i].end:]
+	var out strings.Builder
+	out.WriteString(doc[:logs[0].start] + element)
+	for i, log := range logs {
+		next := len(doc)
+		if i+1 < len(logs) {
+			next = logs[i+1].start
+		}
+		out.WriteString(doc[log.end:next])
 	}
-	return doc[:logs[0].start] + element + doc[logs[0].end:], nil
+	return out.String(), nil
 }
 
 // consoleDevice finds the device whose output is the VM's console log. With a serial

@@ -161,10 +161,6 @@ func TestConsoleIsTheFirstConsoleElseSerial(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	deep := strings.Repeat("<a>", maxDepth+1) + strings.Repeat("</a>", maxDepth+1)
-	var attrs strings.Builder
-	for i := range maxAttributes + 1 {
-		fmt.Fprintf(&attrs, " a%d=''", i)
-	}
 	tests := []struct{ name, doc, want string }{
 		{"empty", " \n", "is empty"},
 		{"only a comment", "<!-- x -->", "no element"},
@@ -187,9 +183,10 @@ func TestParseRefuses(t *testing.T) {
 		{"unclosed", "<domain><name>", "line 1"},
 		{"crossed", "<domain><a><b></a></b></domain>", "line 1"},
 		{"attribute twice", "<domain type='qemu' type='kvm'/>", `attribute "type" twice`},
-		{"too many attributes", "<domain" + attrs.String() + "/>", "more than 64 attributes"},
+		{"too many attributes", "<domain" + attributes(maxAttributes+1) + "/>", "more than 64 attributes"},
 		{"too deep", "<domain>" + deep + "</domain>", "deep"},
 		{"too many elements", "<domain>" + strings.Repeat("<a/>", maxElements) + "</domain>", "more than 10000 elements"},
+		{"long name", "<domain><" + strings.Repeat("a", maxName+1) + "/></domain>", "more than 128 bytes"},
 		{"two names", "<domain><name>a</name>\n<name>b</name></domain>", "line 2: <domain> has a second <name>"},
 		{"two device lists", "<domain><devices/><devices/></domain>", "second <devices>"},
 		{"two disk sources", "<domain><devices><disk><source file='/a'/><source file='/b'/></disk></devices></domain>", "second <source>"},
@@ -227,4 +224,36 @@ func BenchmarkParse(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkWorstDocuments reads and judges the documents that cost most within the limits.
+func BenchmarkWorstDocuments(b *testing.B) {
+	deep, leaf := strings.Repeat("a", maxName), strings.Repeat("<b/>", maxElements-maxDepth-10)
+	chain := func(open string) string { return strings.Repeat(open+deep+">", maxDepth-2) }
+	for name, doc := range map[string]string{
+		"logs":       "<domain><devices><serial>" + strings.Repeat("<log file='/a'/>", maxElements-4) + "</serial></devices></domain>",
+		"deep":       "<domain>" + chain("<") + leaf + chain("</") + "</domain>",
+		"comment":    "<domain><name>" + strings.Repeat("a<!---->", MaxSize/8-10) + "</name></domain>",
+		"attributes": "<domain>" + strings.Repeat("<a"+attributes(maxAttributes)+"/>", 500) + "</domain>",
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(doc)))
+			for b.Loop() {
+				if _, err := WithConsoleLog(doc, "/run/a.log"); err != nil {
+					b.Fatal(err)
+				}
+				if err := restricted.Check(doc); err != nil && name != "logs" {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func attributes(n int) string {
+	var s strings.Builder
+	for i := range n {
+		fmt.Fprintf(&s, " a%d=''", i)
+	}
+	return s.String()
 }

@@ -19,7 +19,8 @@ const (
 	MaxSize       = 256 << 10 // bytes
 	maxDepth      = 100       // nested elements
 	maxElements   = 10000
-	maxAttributes = 64 // of one element
+	maxAttributes = 64  // of one element
+	maxName       = 128 // bytes of an element's name
 )
 
 const byteOrderMark = "\ufeff"
@@ -198,6 +199,9 @@ func (r *reader) open(t xml.StartElement, line, start int) error {
 	}
 	if len(r.stack) >= maxDepth {
 		return errs.Invalidf("domain XML: line %d: elements are nested more than %d deep", line, maxDepth)
+	}
+	if len(t.Name.Local) > maxName {
+		return errs.Invalidf("domain XML: line %d: the element name %q has more than %d bytes", line, model.Clip(t.Name.Local), maxName)
 	}
 	if err := checkAttributes(t, line); err != nil {
 		return err
