@@ -82,8 +82,8 @@ func (a *API) guardPanic(c *call, r *http.Request) {
 
 const maxLoggedURL = 512
 
-// redacted is the path and query for a log: without the token, however its name is
-// written, and not longer than a line.
+// redacted is the path and query for a log: without the token and documents, however
+// their names are written, and not longer than a line.
 func redacted(u *url.URL) string {
 	s := u.EscapedPath()
 	if u.RawQuery != "" {
@@ -107,7 +107,7 @@ func redactQuery(query string) string {
 	for i, part := range parts {
 		raw, _, given := strings.Cut(part, "=")
 		name, err := url.QueryUnescape(raw)
-		if given && (err != nil || strings.EqualFold(name, token.name)) {
+		if given && (err != nil || strings.EqualFold(name, token.name) || name == xml.name) {
 			parts[i] = raw + "=REDACTED"
 		}
 	}

@@ -41,8 +41,8 @@ var (
 	xml      = value{name: "xml", kind: text, need: true}
 	confirm  = value{name: "yes_i_really_mean_it", also: []string{"yes-i-really-mean-it"}, kind: flag}
 
-	token      = value{name: "token", kind: text}
-	tokenValue = value{name: "token", kind: text, need: true}
+	token      = value{name: "token", kind: secret}
+	tokenValue = value{name: "token", kind: secret, need: true}
 	next       = value{name: "next", kind: text}
 
 	daemonState      = value{name: "daemon_state", kind: word, words: []string{"init", "run", "shutdown", "stop", "dead"}}

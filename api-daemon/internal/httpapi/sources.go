@@ -132,7 +132,7 @@ func (b *bodyReader) parseMultipart(raw []byte, boundary string) (pairs, error) 
 	reader := multipart.NewReader(bytes.NewReader(raw), boundary)
 	for {
 		part, err := reader.NextPart()
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { // a wrapped one means that the form breaks off
 			return out, nil
 		}
 		if err != nil {

@@ -17,6 +17,7 @@ type kind uint8
 
 const (
 	text    kind = iota // anything; empty means not given
+	secret              // anything; an empty one is a wrong one
 	word                // one of words; empty means not given
 	flag                // no data or a true word: set; a false word: not set
 	number              // an integer from min to max
@@ -142,7 +143,7 @@ func (v *value) decode(name string, texts []string) (decoded, bool, error) {
 		on, err := parseFlag(name, s)
 		return decoded{on: on}, on, err
 	}
-	if s == "" || slices.Contains(v.unset, s) {
+	if v.kind != secret && (s == "" || slices.Contains(v.unset, s)) {
 		return decoded{}, false, nil
 	}
 	d := decoded{text: s}
