@@ -1,0 +1,73 @@
+#!/bin/busybox sh
+# The first process of the Linux guest. Words on the kernel command line:
+#   seq=MS  write a sequence every MS milliseconds   hb=S  heartbeat every S seconds (default 1)
+#   ip=A/L  static address on eth0                   noacpi  ignore the power button
+# Lines on the console: poweroff, reboot, panic, or any command of busybox.
+PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev 2>/dev/null
+for module in /modules/*; do insmod "$module"; done
+
+hb=1 seq='' ip='' acpi=1
+read -r line < /proc/cmdline
+for word in $line; do
+  case $word in
+    hb=*) hb=${word#*=} ;;
+    seq=*) seq=${word#*=} ;;
+    ip=*) ip=${word#*=} ;;
+    noacpi) acpi=0 ;;
+  esac
+done
+
+halt() { echo "$1"; sync; poweroff -f; }
+
+network() {
+  [ -d /sys/class/net/eth0 ] || return 0
+  ip link set eth0 up
+  if [ -n "$ip" ]; then
+    ip addr add "$ip" dev eth0
+  else
+    udhcpc -i eth0 -s /dhcp.sh -t 40 -T 1 -A 2 -S >/dev/null 2>&1 &
+  fi
+}
+
+# The power button is an input device: the first event of 24 bytes is a press.
+button() {
+  for input in /sys/class/input/event*; do
+    read -r name < "$input/device/name"
+    [ "$name" = 'Power Button' ] || continue
+    { dd if="/dev/input/${input##*/}" of=/dev/null bs=24 count=1 2>/dev/null
+      halt 'power button: powering off'; } &
+  done
+}
+
+console() {
+  while read -r line; do
+    case $line in
+      '') ;;
+      poweroff) halt 'console: powering off' ;;
+      reboot) reboot -f ;;
+      panic) echo c > /proc/sysrq-trigger ;;
+      *) sh -c "$line" 2>&1; echo "RC $?" ;;
+    esac
+  done
+}
+
+ip link set lo up
+network
+[ $acpi = 0 ] || button
+console < /dev/console &
+read -r boot < /proc/sys/kernel/random/boot_id
+read -r up _ < /proc/uptime
+echo "BOOT $boot"
+echo "READY up=$up"
+[ -z "$seq" ] || exec /bin/seq "$seq"
+n=0
+while :; do
+  n=$((n + 1)) address=-
+  read -r up _ < /proc/uptime
+  [ ! -f /tmp/address ] || read -r address < /tmp/address
+  echo "HB $n up=$up ip=$address"
+  sleep "$hb"
+done
