@@ -2,6 +2,7 @@ package coordtest
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -47,8 +48,8 @@ func Data(t testing.TB, conn coord.Conn, path string) (text string, ok bool) {
 	if err == nil {
 		return string(data), true
 	}
-	if _, there, eerr := conn.Exists(t.Context(), path); eerr != nil || there {
-		t.Fatalf("read %s: %v", path, err)
+	if !errors.Is(err, coord.ErrNoNode) {
+		t.Fatal(err)
 	}
 	return "", false
 }
