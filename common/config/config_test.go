@@ -90,6 +90,13 @@ func TestAddressByIDCountsFromTheStartOfTheNetwork(t *testing.T) {
 	}
 }
 
+func TestAddressByIDOfAnUnusedNetworkIsNone(t *testing.T) {
+	c, _, err := ParseNode("f", []byte(smallNode+"  system: {configuration: {networking: {cluster: {address: by-id}}}}\n"), "hv1")
+	if err != nil || c.Networking.Cluster.Address.IsValid() {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
 func TestValuesOfANodeFileArrive(t *testing.T) {
 	text := smallNode + `
   node: HV9.example.net

@@ -19,6 +19,14 @@ import (
 // MaxBytes is the largest file that is read.
 const MaxBytes = 1 << 20
 
+// Where the daemons look for their files, and the variables that change it.
+const (
+	NodeFile = "/etc/pvc/pvcd.yaml"
+	NodeEnv  = "PVCD_CONFIG_FILE"
+	APIFile  = "/etc/pvc/pvc-api.yaml"
+	APIEnv   = "PVC_CONFIG_FILE"
+)
+
 // Path says which file to read: the one of the command line if given, else that of
 // the environment variable env, else def.
 func Path(flag, env, def string) string {

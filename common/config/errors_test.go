@@ -68,7 +68,6 @@ func TestWrongNodeFileIsRefusedNamingLineKeyAndExpectation(t *testing.T) {
 		"domain":            {strings.Replace(smallNode, "[hv1]", "[hv1], networks: {cluster: {domain: a/b}}", 1), `f:3: pvc.cluster.networks.cluster.domain: "a/b": a domain name was expected`},
 		"floating":          {strings.Replace(smallNode, "[hv1]", "[hv1], networks: {storage: {network: 10.0.0.0/24, floating_ip: 10.0.0.255/24}}", 1), "f:3: pvc.cluster.networks.storage.floating_ip: 10.0.0.255/24 is not an address for a host of 10.0.0.0/24"},
 		"gateway":           {strings.Replace(smallNode, "[hv1]", "[hv1], networks: {upstream: {network: 10.0.0.0/24, gateway: 10.0.1.1}}", 1), "f:3: pvc.cluster.networks.upstream.gateway: 10.0.1.1 is not an address for a host of 10.0.0.0/24"},
-		"by-id alone":       {smallNode + "  system: {configuration: {networking: {cluster: {address: by-id}}}}\n", "f:4: pvc.system.configuration.networking.cluster.address: by-id needs the address range of the network, which is not set"},
 		"device":            {smallNode + "  system: {configuration: {networking: {cluster: {device: a/b}}}}\n", `f:4: pvc.system.configuration.networking.cluster.device: "a/b": the name of a network device was expected`},
 		"own address":       {smallNode + "  system: {configuration: {networking: {cluster: {address: dhcp}}}}\n", `f:4: pvc.system.configuration.networking.cluster.address: "dhcp": by-id, None, or address/length was expected`},
 	}
