@@ -10,10 +10,10 @@ import (
 // Keeper renews a lease. It does nothing else: nothing slow may stand between two
 // requests.
 type Keeper struct {
-	// Proven is renewed by answered requests alone.
+	// Proven is renewed by answered requests alone. May be nil.
 	Proven *Lease
 	// Held is renewed by answered requests and in an outage: who holds a role by the
-	// session keeps it for that long. May be the same as Proven or nil.
+	// session keeps it for that long. May be nil.
 	Held *Lease
 
 	// Every is the time between requests; each has half of it to be answered.
@@ -75,10 +75,7 @@ func (k *Keeper) renew(ctx context.Context) bool {
 	err := k.Request(rctx)
 	cancel()
 	if err == nil {
-		k.Proven.Answered(sent)
-		if k.Held != nil {
-			k.Held.Answered(sent)
-		}
+		k.answered(sent, k.Proven, k.Held)
 		return true
 	}
 	if ctx.Err() == nil {
@@ -94,11 +91,19 @@ func (k *Keeper) ask(ctx context.Context, err error) {
 		actx, cancel := context.WithTimeout(ctx, min(time.Second, k.Every))
 		verdict = ensemble.Ask(actx, k.Servers)
 		cancel()
-		if verdict == ensemble.Outage && k.Held != nil {
-			k.Held.Answered(sent)
+		if verdict == ensemble.Outage {
+			k.answered(sent, k.Held)
 		}
 	}
 	if k.Failed != nil && ctx.Err() == nil {
 		k.Failed(err, verdict)
+	}
+}
+
+func (k *Keeper) answered(sent Moment, leases ...*Lease) {
+	for _, l := range leases {
+		if l != nil {
+			l.Answered(sent)
+		}
 	}
 }
