@@ -21,12 +21,12 @@ type PauseReason uint8
 
 // The reasons that matter (virDomainPausedReason).
 const (
-	PausedOther     PauseReason = iota
-	PausedStart                 // created paused and never resumed
-	PausedIncoming              // the target of a migration that has not ended yet
-	PausedOutgoing              // the source of a migration, switched off for the transfer
-	PausedByRequest             // suspended by a command; a guest that has arrived paused reads so too
-	PausedError                 // I/O error, watchdog, crash with preserve
+	PausedOther     PauseReason = iota // none of these, or it cannot be found out now
+	PausedStart                        // created paused and never resumed
+	PausedIncoming                     // the target of a migration that has not ended yet
+	PausedOutgoing                     // the source of a migration, switched off; not Migrating any more: nobody will switch it on
+	PausedByRequest                    // suspended by a command; a guest that has arrived paused reads so too
+	PausedError                        // I/O error, watchdog, crash with preserve
 )
 
 // Domain is what the hypervisor knows about a guest.
@@ -39,6 +39,9 @@ type Domain struct {
 	VCPUs      int
 	Persistent bool // has a definition beside the running process
 	Autostart  bool
+	// Migrating: it is being sent away, by this client or by one that is gone. Until
+	// that has ended nothing is decided.
+	Migrating bool
 }
 
 // EventKind is what happened to a domain.
@@ -98,7 +101,8 @@ type MigrateOptions struct {
 }
 
 // Hypervisor controls the guests of one host. Calls wait for the connection until
-// ctx ends; a lost connection is errs.Unavailable. All guests are transient.
+// ctx ends; a lost connection is errs.Unavailable, or errs.Unknown if a change was
+// under way. All guests are transient.
 type Hypervisor interface {
 	Host(ctx context.Context) (HostInfo, error)
 	// List returns all active domains.
@@ -121,7 +125,9 @@ type Hypervisor interface {
 	Undefine(ctx context.Context, uuid string) error
 	// MigratePaused sends a running domain to another host, where it arrives paused,
 	// and returns when the source's process is gone or the migration has failed.
-	// When ctx ends, the job is aborted and the outcome waited for.
+	// When ctx ends, the job is aborted and the outcome waited for. An error does not
+	// say where the guest is: the migration may have succeeded, or still go on without
+	// this client. Lookup does, once Domain.Migrating is false.
 	MigratePaused(ctx context.Context, uuid string, o MigrateOptions) error
 	// AbortJob ends a migration under way; none is no error.
 	AbortJob(ctx context.Context, uuid string) error

@@ -1,0 +1,96 @@
+package libvirt
+
+import (
+	"context"
+	"fmt"
+
+	lv "libvirt.org/go/libvirt"
+
+	"github.com/parallelvirtualcluster/pvc/common/errs"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/hypervisor"
+)
+
+// effect says whether a call that was sent and never answered may have changed
+// something.
+type effect bool
+
+const (
+	reads   effect = false
+	changes effect = true
+)
+
+// call runs fn on the connection and waits for it no longer than ctx and
+// hypervisor.CallTimeout allow. A call that is not waited for any more ends when
+// libvirt answers it or the connection dies; it holds its slot until then.
+func call[T any](ctx context.Context, d *Driver, what string, e effect, fn func(*lv.Connect) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, hypervisor.CallTimeout)
+	defer cancel()
+	a, err := begin(ctx, d, fn)
+	if err != nil {
+		var none T
+		return none, fmt.Errorf("%s: %w", what, err)
+	}
+	select {
+	case r := <-a.answer:
+		if r.err != nil {
+			r.err = fmt.Errorf("%s: %w", what, classify(r.err, r.alive, e))
+		}
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, fmt.Errorf("%s: %w", what, errs.New(lostKind(e), "libvirt has not answered: %w", context.Cause(ctx)))
+	}
+}
+
+// begun is a call under way.
+type begun[T any] struct{ answer chan answer[T] }
+
+type answer[T any] struct {
+	value T
+	err   error
+	alive bool // the connection still was when the answer came
+}
+
+// begin takes a slot and a reference of the connection and starts fn.
+func begin[T any](ctx context.Context, d *Driver, fn func(*lv.Connect) (T, error)) (begun[T], error) {
+	b := begun[T]{answer: make(chan answer[T], 1)}
+	select {
+	case d.slots <- struct{}{}:
+	case <-ctx.Done():
+		return b, errs.Unavailablef("%d calls wait for libvirt already: %w", maxCalls, context.Cause(ctx))
+	}
+	conn, err := d.acquire(ctx)
+	if err != nil {
+		<-d.slots
+		return b, err
+	}
+	go func() {
+		defer func() { <-d.slots }()
+		defer closeConn(conn)
+		value, err := fn(conn)
+		b.answer <- answer[T]{value, err, isAlive(conn)}
+	}()
+	return b, nil
+}
+
+// isAlive asks the local end of the connection; it does not wait.
+func isAlive(c *lv.Connect) bool {
+	alive, err := c.IsAlive()
+	return err == nil && alive
+}
+
+// onDomain is call with the domain looked up. An absent one is errs.NotFound.
+func onDomain[T any](ctx context.Context, d *Driver, what, uuid string, e effect, fn func(*lv.Domain) (T, error)) (T, error) {
+	return call(ctx, d, what+" domain "+uuid, e, func(c *lv.Connect) (T, error) {
+		dom, err := c.LookupDomainByUUIDString(uuid)
+		if err != nil {
+			var none T
+			return none, err
+		}
+		defer free(dom)
+		return fn(dom)
+	})
+}
+
+// free gives a domain object back. It cannot fail for one that is freed once.
+func free(d *lv.Domain) { _ = d.Free() }
