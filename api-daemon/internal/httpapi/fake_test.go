@@ -153,9 +153,9 @@ func (c *recorder) SetDomainState(ctx context.Context, in cluster.SetDomainState
 func (c *recorder) RemoveNode(ctx context.Context, node string) (cluster.Answer, error) {
 	return c.note(ctx, "remove "+node)
 }
-func (c *recorder) ConsoleLog(ctx context.Context, vm string, lines int) (string, string, error) {
+func (c *recorder) ConsoleLog(ctx context.Context, vm string, lines int) (string, error) {
 	_, err := c.note(ctx, fmt.Sprintf("console %s %d", vm, lines))
-	return vm, "line\x1b[0m\n", err
+	return "line\x1b[0m\n", err
 }
 
 // bench is an API over a picture and a recorder.

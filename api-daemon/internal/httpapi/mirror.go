@@ -41,7 +41,7 @@ type Changes interface {
 	SetCoordinatorState(ctx context.Context, in cluster.SetCoordinatorState) (cluster.Answer, error)
 	SetDomainState(ctx context.Context, in cluster.SetDomainState) (cluster.Answer, error)
 	RemoveNode(ctx context.Context, node string) (cluster.Answer, error)
-	ConsoleLog(ctx context.Context, vm string, lines int) (name, text string, err error)
+	ConsoleLog(ctx context.Context, vm string, lines int) (string, error)
 }
 
 // FromView makes a Mirror of a view.

@@ -91,7 +91,7 @@ var rows = map[string]row{
 		bare:  "{VM:web1 Action:migrate Node: Selector: Permanent:false Force:false ForceLive:false Wait:false}",
 	},
 	"GET /api/v1/vm/{vm}/dump":    {},
-	"GET /api/v1/vm/{vm}/console": {good: given("lines", "7"), wrong: given("lines", "0"), call: "console web1 7", bare: "console web1 1000"},
+	"GET /api/v1/vm/{vm}/console": {good: given("lines", "7"), wrong: given("lines", "0"), call: "console " + web1 + " 7", bare: "console " + web1 + " 1000"},
 }
 
 func given(pairs ...string) map[string]string {

@@ -127,9 +127,13 @@ func (a *API) dumpVM(r *request) (*reply, error) {
 const consoleLines = 1000
 
 func (a *API) getConsole(r *request) (*reply, error) {
-	name, data, err := a.o.Changes.ConsoleLog(r.Context(), r.path["vm"], r.values.number("lines", consoleLines))
+	vm, _, err := a.findVM(r)
 	if err != nil {
 		return nil, err
 	}
-	return jsonReply(map[string]string{"name": name, "data": data}), nil
+	data, err := a.o.Changes.ConsoleLog(r.Context(), vm.UUID, r.values.number("lines", consoleLines))
+	if err != nil {
+		return nil, err
+	}
+	return jsonReply(map[string]string{"name": vm.Name, "data": data}), nil
 }
