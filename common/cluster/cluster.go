@@ -160,7 +160,9 @@ func index(t *coord.Txn, s *view.Snapshot, node, uuid string) {
 	if !ok || !n.HasVMIndex {
 		return
 	}
-	if !contains(n.VMs, uuid) {
+	if contains(n.VMs, uuid) {
+		t.Check(schema.NodeVM(node, uuid), coord.AnyVersion) // the daemon may be about to drop it
+	} else {
 		t.Create(schema.NodeVM(node, uuid), nil)
 	}
 	ring(t, s, node)

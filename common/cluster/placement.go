@@ -22,7 +22,9 @@ func selector(s *view.Snapshot, name string) (model.Selector, error) {
 }
 
 // hosts are the candidates for a VM that is not to go to the node except.
-func hosts(s *view.Snapshot, except string) []placement.Host {
+func hosts(s *view.Snapshot, except string) []placement.Host { return candidates(s, except, unfit) }
+
+func candidates(s *view.Snapshot, except string, unfit func(*model.Node) string) []placement.Host {
 	nodes := s.Nodes()
 	out := make([]placement.Host, 0, len(nodes))
 	at := make(map[string]int, len(nodes))
@@ -71,6 +73,15 @@ func unfit(n *model.Node) string {
 	return ""
 }
 
+// unfitHome is unfit for a VM that returns home: a node that fetches its VMs takes
+// those and no others.
+func unfitHome(n *model.Node) string {
+	if n.Running() && n.DomainState == model.DomainUnflush {
+		return ""
+	}
+	return unfit(n)
+}
+
 // target resolves the node of a request: the wanted one if it is valid, else the
 // best by the selector. except is the node that is out of the question.
 func target(s *view.Snapshot, wanted, sel, except string, memoryMiB int) (placement.Choice, error) {
@@ -78,15 +89,15 @@ func target(s *view.Snapshot, wanted, sel, except string, memoryMiB int) (placem
 	if err != nil {
 		return placement.Choice{}, err
 	}
-	candidates := hosts(s, except)
+	all := hosts(s, except)
 	if wanted != "" {
-		for _, h := range candidates {
+		for _, h := range all {
 			if h.Name == wanted && h.Fits(memoryMiB) == "" {
 				return placement.Choice{Node: wanted, Why: "as asked"}, nil
 			}
 		}
 	}
-	choice, err := placement.Select(candidates, by, memoryMiB)
+	choice, err := placement.Select(all, by, memoryMiB)
 	if err == nil && wanted != "" {
 		choice.Why = "the node " + quote(wanted) + " cannot take it; " + choice.Why
 	}

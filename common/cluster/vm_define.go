@@ -2,8 +2,6 @@ package cluster
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -62,7 +60,7 @@ func define(s *view.Snapshot, r DefineVM, xml string, spec *domxml.Spec, needs r
 func create(t *coord.Txn, spec *domxml.Spec, xml, node string) {
 	key := func(name, value string) { t.Create(schema.VM(spec.UUID, name), []byte(value)) }
 	t.Create(schema.VM(spec.UUID), []byte(spec.Name))
-	key(schema.VMGenPrefix+NewID(), "")
+	key(schema.VMGenPrefix+model.NewID(), "")
 	key(schema.VMState, string(model.VMStop))
 	key(schema.VMNode, node)
 	key(schema.VMLastNode, "")
@@ -72,13 +70,6 @@ func create(t *coord.Txn, spec *domxml.Spec, xml, node string) {
 	key(schema.VMXML, xml)
 }
 
-// NewID returns a random identity, 16 hexadecimal digits.
-func NewID() string {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails since Go 1.24
-	return hex.EncodeToString(b[:])
-}
-
 // document checks a VM's XML; a missing UUID is generated.
 func (c *Cluster) document(xml string) (string, *domxml.Spec, error) {
 	spec, err := domxml.Parse(xml)
@@ -86,24 +77,16 @@ func (c *Cluster) document(xml string) (string, *domxml.Spec, error) {
 		return "", nil, err
 	}
 	if err := c.o.Policy.Check(xml); err != nil {
-		return "", nil, err
+		return "", nil, errs.New(errs.Invalid, "%w", err)
 	}
 	if spec.UUID != "" {
 		return xml, spec, nil
 	}
-	if xml, err = domxml.WithUUID(xml, newUUID()); err != nil {
+	if xml, err = domxml.WithUUID(xml, model.NewUUID()); err != nil {
 		return "", nil, err
 	}
 	spec, err = domxml.Parse(xml)
 	return xml, spec, err
-}
-
-func newUUID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:])
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	h := hex.EncodeToString(b[:])
-	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
 // resources are what a document needs of the cluster beside a node.
@@ -220,7 +203,7 @@ func (c *Cluster) ModifyVM(ctx context.Context, r ModifyVM) (Answer, error) {
 		return Answer{}, err
 	}
 	if err := c.o.Policy.Check(r.XML); err != nil {
-		return Answer{}, err
+		return Answer{}, errs.New(errs.Invalid, "%w", err)
 	}
 	needs, err := c.resources(ctx, spec)
 	if err != nil {

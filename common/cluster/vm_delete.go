@@ -120,11 +120,12 @@ func leftBehind(s *view.Snapshot, vm *model.VM) string {
 const defaultConsoleLines = 1000
 
 // ConsoleLog returns the last lines of a VM's serial console.
-func (c *Cluster) ConsoleLog(ctx context.Context, ref string, lines int) (name, text string, err error) {
+func (c *Cluster) ConsoleLog(ctx context.Context, ref string, lines int) (string, error) {
 	var vm *model.VM
+	var err error
 	c.o.View.Read(func(s *view.Snapshot) { vm, err = s.FindVM(ref) })
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
 	if lines <= 0 {
 		lines = defaultConsoleLines
@@ -133,9 +134,9 @@ func (c *Cluster) ConsoleLog(ctx context.Context, ref string, lines int) (name, 
 	defer cancel()
 	data, err := c.o.View.Fetch(ctx, schema.VM(vm.UUID, schema.VMConsoleLog))
 	if err != nil && !errors.Is(err, coord.ErrNoNode) {
-		return "", "", err
+		return "", err
 	}
-	return vm.Name, lastLines(strings.ToValidUTF8(schema.Text(string(data)), "\uFFFD"), lines), nil
+	return lastLines(strings.ToValidUTF8(schema.Text(string(data)), "\uFFFD"), lines), nil
 }
 
 // lastLines returns the last n lines of a text; a final line without an end counts.

@@ -80,7 +80,7 @@ func destination(s *view.Snapshot, vm *model.VM, spec *domxml.Spec, r SetVMNode)
 		if vm.LastNode == "" {
 			return placement.Choice{}, "", errs.Conflictf("VM %q is not migrated", vm.Name)
 		}
-		for _, h := range hosts(s, vm.Node) {
+		for _, h := range candidates(s, vm.Node, unfitHome) {
 			if h.Name == vm.LastNode {
 				if why := h.Fits(spec.MemoryMiB); why != "" {
 					return placement.Choice{}, "", errs.Conflictf("the home of VM %q, %s, cannot take it: %s", vm.Name, vm.LastNode, why)
@@ -159,7 +159,7 @@ func migrate(s *view.Snapshot, vm *model.VM, spec *domxml.Spec, choice placement
 	if r.ForceLive && len(blockers) > 0 {
 		return plan{}, errs.Conflictf("VM %q cannot be migrated live to %s: %s", vm.Name, choice.Node, strings.Join(blockers, "; "))
 	}
-	m := model.Migration{ID: NewID(), Source: source, Target: choice.Node, Home: vm.LastNode, Phase: model.MigrationPrepare, Cold: len(blockers) > 0}
+	m := model.Migration{ID: model.NewID(), Source: source, Target: choice.Node, Home: vm.LastNode, Phase: model.MigrationPrepare, Cold: len(blockers) > 0}
 	record, err := json.Marshal(m)
 	if err != nil {
 		return plan{}, err

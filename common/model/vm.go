@@ -96,6 +96,8 @@ type ClaimHost struct {
 	BootID   string   `json:"boot_id"`
 	Instance string   `json:"instance"`          // of the daemon that wrote it
 	Clients  []string `json:"clients,omitempty"` // Ceph clients of the guest, IP:0/NONCE
+	// Run identifies this run of the guest on this host.
+	Run string `json:"run,omitempty"`
 	// ConsoleAt is where in the host's console file the output of this guest begins, bytes.
 	ConsoleAt int64 `json:"console_at,omitempty"`
 }

@@ -136,3 +136,11 @@ func join(root, name string, keys []string) string {
 	}
 	return b.String()
 }
+
+// UnescapeDisk is the reverse of EscapeDisk; what is not escaped is returned as it is.
+func UnescapeDisk(element string) string {
+	if s, err := url.QueryUnescape(element); err == nil {
+		return s
+	}
+	return element
+}

@@ -229,6 +229,17 @@ func (m *Mirror) Refresh(ctx context.Context, groups ...string) error {
 	return m.Barrier(ctx, groups...)
 }
 
+// Sync waits until everything that was committed before the call, by anyone, is in the
+// picture.
+func (m *Mirror) Sync(ctx context.Context) error {
+	for _, c := range m.clients {
+		if err := c.Sync(ctx, "/"); err != nil {
+			return err
+		}
+	}
+	return m.wait(ctx, func() bool { return m.pending == 0 })
+}
+
 // Commit executes a transaction through the session of a group and returns when the
 // picture of that group, and of all others read through the same session, has it.
 func (m *Mirror) Commit(ctx context.Context, main string, txn coord.Txn) (coord.Committed, error) {

@@ -225,6 +225,24 @@ func (v *View) Refresh(ctx context.Context, paths ...string) error {
 	return m.Refresh(ctx, groups...)
 }
 
+// Sync waits until the view is complete and shows all that was committed before the
+// call, by anyone.
+func (v *View) Sync(ctx context.Context) error {
+	fresh := func(*Snapshot) (bool, error) { return v.live, nil }
+	for {
+		if err := v.Until(ctx, fresh); err != nil {
+			return err
+		}
+		m, err := v.current()
+		if err == nil {
+			err = m.Sync(ctx)
+		}
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
 // Fetch reads a bulky value that the view does not hold.
 func (v *View) Fetch(ctx context.Context, path string) ([]byte, error) {
 	m, err := v.current()

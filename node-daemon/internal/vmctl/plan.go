@@ -57,6 +57,8 @@ type Host struct {
 type Wanted struct {
 	VM    *model.VM // nil if the record is gone
 	Claim *model.Claim
+
+	claimVersion int32
 }
 
 // Seen is what this host knows by itself.
@@ -69,6 +71,7 @@ type Seen struct {
 	PressedAt  time.Time // when the power button was pressed for the present wish; zero if it was not
 	Ordered    bool      // this daemon asked for the end of the guest a moment ago
 	Sending    bool      // a transfer is under way in this daemon
+	Aborted    bool      // this daemon has asked for the end of the transfer
 	SendError  string    // why the last transfer of this handshake failed
 	Since      time.Time // when the present phase of the handshake was first seen
 	SourceGone bool      // the source's hypervisor said that the guest is not there

@@ -9,7 +9,7 @@ import (
 
 // planSource is the source's side of the handshake, while it owns the claim.
 func planSource(h Host, l Limits, w Wanted, s Seen, now time.Time) Action {
-	vm, c, m := w.VM, w.Claim, w.VM.Migration
+	vm, m := w.VM, w.VM.Migration
 	if m.Cold {
 		return planCold(l, w, s, now)
 	}
@@ -18,17 +18,18 @@ func planSource(h Host, l Limits, w Wanted, s Seen, now time.Time) Action {
 	case model.MigrationPrepare, model.MigrationReady:
 		return planBeforeSending(l, w, s, now, wanted)
 	case model.MigrationSending, model.MigrationArrived:
-		if s.Sending {
-			if !wanted {
-				return Action{Step: AbortJob, Reason: "it is wanted otherwise"}
-			}
-			return Action{Step: Wait, After: l.Silence}
+		// The transfer may have been begun by another instance of this daemon: it goes
+		// on inside the hypervisor, and while it does the outcome is open.
+		if !s.Sending && !s.Domain.Migrating {
+			return planAfterSending(m, s)
 		}
+		if !wanted && !s.Aborted {
+			return Action{Step: AbortJob, Reason: "it is wanted otherwise"}
+		}
+		return Action{Step: Wait, After: l.Silence}
 	default:
 		return Action{Step: FailMigration, Reason: "the handshake is in an unknown phase " + string(m.Phase)}
 	}
-	_ = c
-	return planAfterSending(m, s)
 }
 
 // planBeforeSending: nothing has been transferred yet, everything can be taken back.
@@ -52,8 +53,8 @@ func planBeforeSending(l Limits, w Wanted, s Seen, now time.Time, wanted bool) A
 	return Action{Step: FailMigration, Reason: "the target does not answer"}
 }
 
-// planAfterSending: the transfer has ended, or another instance of this daemon began
-// it. What counts is where the guest is now.
+// planAfterSending: no transfer is under way any more. What counts is where the guest
+// is now, not what the call has returned.
 func planAfterSending(m *model.Migration, s Seen) Action {
 	reason := s.SendError
 	if reason == "" {
@@ -65,9 +66,6 @@ func planAfterSending(m *model.Migration, s Seen) Action {
 			return Action{Step: FailMigration, Reason: "the guest ended while it was sent"}
 		}
 		return Action{Step: WriteGone}
-	case s.Domain.State == hypervisor.Running && s.SendError == "":
-		// Another instance's transfer may still be running inside the hypervisor.
-		return Action{Step: AbortJob, Reason: reason}
 	case s.Domain.State == hypervisor.Running:
 		return Action{Step: FailMigration, Reason: reason}
 	case s.Domain.State == hypervisor.Paused && m.Phase == model.MigrationArrived:
