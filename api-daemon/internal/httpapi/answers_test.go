@@ -82,7 +82,7 @@ var tiny = `<domain type='qemu'><name>web1</name><uuid>` + web1 + `</uuid><memor
 
 func TestAnswersOfARealClusterHaveTheWrittenShape(t *testing.T) {
 	shapes := readShapes(t)
-	a := realAPI(t)
+	a := realAPI(t, nil)
 	tried := make(map[string]bool)
 	for _, s := range steps {
 		method, target, _ := strings.Cut(s.route, " ")
@@ -202,8 +202,9 @@ func wordDifferences(at, word string, got any, shapes map[string]any) []string {
 	return nil
 }
 
-// realAPI is the API over a real ZooKeeper with the records of three nodes.
-func realAPI(t *testing.T) *API {
+// realAPI is the API over a real ZooKeeper with the records of three nodes. between,
+// if given, says how to reach the servers.
+func realAPI(t *testing.T, between func(servers []string) []string) *API {
 	t.Helper()
 	e := ensemble.Start(t, ensemble.Options{Servers: 1})
 	ctx, cancel := context.WithTimeout(t.Context(), startDeadline)
@@ -220,7 +221,11 @@ func realAPI(t *testing.T) *API {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := runView(t, e.Addrs())
+	servers := e.Addrs()
+	if between != nil {
+		servers = between(servers)
+	}
+	v := runView(t, servers)
 	return New(Options{
 		Mirror: FromView(v), Changes: cluster.New(cluster.Options{View: v, Policy: domxml.Policy{}}), Auth: a, Version: "9.9",
 		Log: slog.New(slog.DiscardHandler), Metrics: newBench(t).o.Metrics,

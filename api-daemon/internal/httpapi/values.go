@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -212,12 +211,4 @@ func parsePattern(name, s string) (*regexp.Regexp, error) {
 		return nil, errs.Invalidf("value %q: %q is not a regular expression: %w", name, model.Clip(s), err)
 	}
 	return re, nil
-}
-
-// String describes a value for messages and documents.
-func (v *value) String() string {
-	if len(v.words) > 0 {
-		return fmt.Sprintf("%s (%s)", v.name, strings.Join(v.words, ", "))
-	}
-	return v.name
 }
