@@ -18,19 +18,25 @@ import (
 // not changed afterwards. All state is in files: another process that makes an
 // equal Host controls the same machine.
 type Host struct {
-	Name   string // host name, at most 10 characters
-	Index  int    // 1…
-	Switch *Switch
-	Dir    string // folder of the host's files: short, it holds sockets
-	Linger bool   // outlive the process that started it
-	// Etc are files that the host finds below /etc (relative paths), over what
-	// the machine has there.
-	Etc map[string][]byte
-	// Private are more folders (mount points that exist on the machine) that
-	// the host has for itself, kept over power cuts.
-	Private []string
+	Name   string  // host name, at most 10 characters
+	Index  int     // 1…
+	Switch *Switch `json:"-"`
+	Dir    string  // folder of the host's files: short, it holds sockets
+	Linger bool    // outlive the process that started it
+	// Etc are files that the host finds below /etc, over what the machine has
+	// there. They are written anew at every boot.
+	Etc []File
+	// Dirs are folders that exist after a boot, below /run, /var/log or the like.
+	Dirs []string
 	// Services start when the power goes on.
 	Services []Service
+}
+
+// File is a file below /etc.
+type File struct {
+	Name    string // relative to /etc
+	Content string
+	Mode    fs.FileMode // 0 means 0644
 }
 
 // BootIDFile is where a host finds a random identifier of its present life. The
@@ -130,7 +136,7 @@ func (h *Host) Exec(ctx context.Context, argv ...string) (string, error) {
 // Path is where the machine finds a file of one of the host's private folders,
 // as /run/libvirt/libvirt-sock. Other paths are the same on both sides.
 func (h *Host) Path(inside string) string {
-	for _, dir := range h.privateDirs() {
+	for _, dir := range privateDirs {
 		if rest, ok := strings.CutPrefix(inside, dir); ok && (rest == "" || rest[0] == '/') {
 			return filepath.Join(h.private(dir), rest)
 		}
@@ -139,10 +145,6 @@ func (h *Host) Path(inside string) string {
 		return filepath.Join(h.etcUpper(), rest)
 	}
 	return inside
-}
-
-func (h *Host) privateDirs() []string {
-	return append(append([]string{}, privateDirs...), h.Private...)
 }
 
 // private is the folder behind a private mount point: /var/log is <Dir>/root/var-log.
@@ -160,9 +162,12 @@ func (h *Host) layout() (*mounts, error) {
 	}
 	m := &mounts{Etc: filepath.Join(h.Dir, "etc"), Binds: map[string]string{}}
 	dirs := []string{h.etcUpper(), filepath.Join(m.Etc, "work"), h.private("/run") + "/lock"}
-	for _, point := range h.privateDirs() {
+	for _, point := range privateDirs {
 		m.Binds[point] = h.private(point)
 		dirs = append(dirs, h.private(point))
+	}
+	for _, dir := range h.Dirs {
+		dirs = append(dirs, h.Path(dir))
 	}
 	for _, dir := range dirs {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -172,29 +177,32 @@ func (h *Host) layout() (*mounts, error) {
 	if err := os.Remove(h.controlPath()); err != nil && !os.IsNotExist(err) {
 		return nil, err
 	}
-	for name, content := range h.Etc {
-		if err := h.writeEtc(name, content); err != nil {
+	for _, f := range h.Etc {
+		if err := h.writeEtc(f); err != nil {
 			return nil, err
 		}
 	}
-	return m, os.WriteFile(h.Path(BootIDFile), []byte(randomUUID()+"\n"), 0o644)
+	return m, os.WriteFile(h.Path(BootIDFile), []byte(RandomUUID()+"\n"), 0o644)
 }
 
 // writeEtc writes a file where the host will see it below /etc.
-func (h *Host) writeEtc(name string, content []byte) error {
-	file := h.Path("/etc/" + name)
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+func (h *Host) writeEtc(f File) error {
+	path := h.Path("/etc/" + f.Name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	mode := fs.FileMode(0o644)
-	if strings.Contains(name, "private/") {
-		mode = 0o600
+	mode := f.Mode
+	if mode == 0 {
+		mode = 0o644
 	}
-	return os.WriteFile(file, content, mode)
+	if err := os.WriteFile(path, []byte(f.Content), mode); err != nil {
+		return err
+	}
+	return os.Chmod(path, mode) // of a file that was there with another one
 }
 
-// randomUUID is a version 4 UUID (RFC 9562).
-func randomUUID() string {
+// RandomUUID is a version 4 UUID (RFC 9562).
+func RandomUUID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80

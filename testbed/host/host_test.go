@@ -35,7 +35,7 @@ func rig(t *testing.T, n int, services ...Service) (*Switch, []*Host) {
 	var hosts []*Host
 	for i := 1; i <= n; i++ {
 		h := &Host{Name: "ha" + string(rune('0'+i)), Index: i, Switch: sw, Dir: filepath.Join(dir, "h"+string(rune('0'+i))),
-			Services: services, Etc: map[string][]byte{"machine-id": []byte(strings.Repeat(string(rune('0'+i)), 32) + "\n")}}
+			Services: services, Etc: []File{{Name: "machine-id", Content: strings.Repeat(string(rune('0'+i)), 32) + "\n"}}}
 		must(t, h.PowerOn(t.Context()))
 		t.Cleanup(func() { must(t, h.PowerCut()) })
 		hosts = append(hosts, h)

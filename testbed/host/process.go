@@ -46,20 +46,22 @@ func (p *initProcess) start(ctx context.Context, wire func(ctx context.Context, 
 		if err != nil {
 			_ = cmd.Process.Kill()
 			<-exited
+			_ = os.Remove(identityFile(p.dir))
 		}
 	}()
 	id, err := proc.Identify(cmd.Process.Pid)
 	if err != nil {
 		return err
 	}
+	// Written before anything can fail, so that nothing that runs is ever unknown.
+	if err := os.WriteFile(identityFile(p.dir), fmt.Appendf(nil, "%d %d\n", id.PID, id.Start), 0o644); err != nil {
+		return err
+	}
 	if err := wire(ctx, cmd.Process.Pid); err != nil {
 		return err
 	}
 	wired.Close()
-	if err := awaitReady(ctx, ready, p.logPath()); err != nil {
-		return err
-	}
-	return os.WriteFile(identityFile(p.dir), fmt.Appendf(nil, "%d %d\n", id.PID, id.Start), 0o644)
+	return awaitReady(ctx, ready, p.logPath())
 }
 
 // launch executes this program again as the init of new namespaces.

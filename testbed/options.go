@@ -1,0 +1,125 @@
+package testbed
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/parallelvirtualcluster/pvc/testbed/ensemble"
+)
+
+// The services of a host, as host.Kill and its like name them.
+const (
+	ZooKeeper = "zookeeper"
+	Libvirtd  = "libvirtd"
+	PVCD      = "pvcd"
+	PVCAPI    = "pvc-api"
+)
+
+// Options of Up.
+type Options struct {
+	Prefix string // hosts are <Prefix>1…; at most 8 letters and digits; empty: hv
+	Subnet string // IPv4 /24 of the hosts (.11, .12, …); empty: 10.99.0.0/24
+	Hosts  int    // 0: 3
+	// Root is the folder of all testbeds; empty: $PVC_TESTBED_DIR, else /var/tmp/pvc-testbed.
+	Root string
+	// Binaries is a folder that holds pvcd and pvc-api (see BuildDaemons); empty:
+	// the hosts run ZooKeeper and libvirtd only.
+	Binaries string
+	// NoZooKeeper leaves out the ensemble, for tests that only need libvirt.
+	NoZooKeeper bool
+	// FSync makes ZooKeeper sync each transaction, as a real cluster does.
+	FSync bool
+	// Linger keeps the cluster running when the calling process has ended.
+	Linger bool
+	// PVCDSettings and APISettings are laid over the generated configuration,
+	// by dotted key (pvc.system.vm.shutdown_timeout).
+	PVCDSettings map[string]any
+	APISettings  map[string]any
+	// Progress is told what is going on in short sentences; may be nil.
+	Progress func(string) `json:"-"`
+}
+
+var prefixPattern = regexp.MustCompile(`^[a-z][a-z0-9]{0,7}$`)
+
+// hidden are folders that a host has for itself: a testbed below one of them
+// could not be seen from inside.
+var hidden = []string{"/run", "/var/run", "/var/log", "/var/lib/libvirt", "/var/cache/libvirt", "/etc", "/dev", "/proc", "/sys"}
+
+// withDefaults fills in what was left out and checks the rest.
+func (o Options) withDefaults() (Options, error) {
+	if o.Prefix == "" {
+		o.Prefix = "hv"
+	}
+	if o.Subnet == "" {
+		o.Subnet = "10.99.0.0/24"
+	}
+	if o.Hosts == 0 {
+		o.Hosts = 3
+	}
+	if o.Root == "" {
+		o.Root = DefaultRoot()
+	}
+	if o.Progress == nil {
+		o.Progress = func(string) {}
+	}
+	subnet, err := netip.ParsePrefix(o.Subnet)
+	switch {
+	case !prefixPattern.MatchString(o.Prefix):
+		return o, fmt.Errorf("prefix %q: a letter and up to 7 letters and digits, all small, were expected", o.Prefix)
+	case err != nil || !subnet.Addr().Is4() || subnet.Bits() != 24:
+		return o, fmt.Errorf("subnet %q: an IPv4 network with the length 24 was expected", o.Subnet)
+	case o.Hosts < 1 || o.Hosts > 99:
+		return o, fmt.Errorf("%d hosts: 1 to 99 were expected", o.Hosts)
+	case !filepath.IsAbs(o.Root) || len(o.Root) > 60:
+		return o, fmt.Errorf("root folder %q: an absolute path of at most 60 characters was expected (it holds sockets)", o.Root)
+	case slices.ContainsFunc(hidden, func(d string) bool { return o.Root == d || strings.HasPrefix(o.Root, d+"/") }):
+		return o, fmt.Errorf("root folder %q: hosts have a folder of their own in its place", o.Root)
+	}
+	return o, nil
+}
+
+// DefaultRoot is the folder of all testbeds of this machine.
+func DefaultRoot() string {
+	if dir := os.Getenv("PVC_TESTBED_DIR"); dir != "" {
+		return dir
+	}
+	return "/var/tmp/pvc-testbed"
+}
+
+// GuestCache is the folder below root for guest.Build, shared by all testbeds.
+func GuestCache(root string) string { return filepath.Join(root, "guest") }
+
+// dir is the folder of this cluster.
+func (o Options) dir() string { return filepath.Join(o.Root, o.Prefix) }
+
+// shared is a folder that all hosts see at the same path, as a cluster file
+// system would be. Contents of one cluster vanish with its next Up.
+func (o Options) shared() string { return filepath.Join(o.dir(), "shared") }
+
+func (o Options) subnet() netip.Prefix { return netip.MustParsePrefix(o.Subnet).Masked() }
+
+// addr is the address of host i.
+func (o Options) addr(i int) string {
+	b := o.subnet().Addr().As4()
+	b[3] = byte(10 + i)
+	return netip.AddrFrom4(b).String()
+}
+
+func (o Options) addrs() []string {
+	var all []string
+	for i := 1; i <= o.Hosts; i++ {
+		all = append(all, o.addr(i))
+	}
+	return all
+}
+
+func (o Options) name(i int) string { return fmt.Sprintf("%s%d", o.Prefix, i) }
+
+// tick is ZooKeeper's unit of time on the testbed.
+const tick time.Duration = ensemble.DefaultTick
