@@ -65,30 +65,22 @@ func encode(v any) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// failure turns an error into a reply. What a change left behind is said in the
-// message: a caller has to know whether to repeat it.
-func failure(w http.ResponseWriter, err error, change bool) *reply {
+// failure turns an error into a reply. Whether something was changed is said by the one
+// who knows, in the text: a change may fail after its first step.
+func failure(w http.ResponseWriter, err error) *reply {
 	var many *auth.TooManyError
 	if errors.As(err, &many) {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(many.RetryAfter.Seconds()))))
 		return withStatus(http.StatusTooManyRequests, err.Error())
 	}
 	kind := errs.KindOf(err)
-	text := err.Error()
 	switch kind {
 	case errs.Denied:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="pvc"`)
 	case errs.Unavailable:
 		w.Header().Set("Retry-After", "1")
-		if change {
-			text = "nothing was changed: " + text
-		}
-	case errs.Unknown:
-		if change {
-			text = "the outcome is unknown: " + text
-		}
 	}
-	return withStatus(statusOf[kind], text)
+	return withStatus(statusOf[kind], err.Error())
 }
 
 func withStatus(status int, text string) *reply {

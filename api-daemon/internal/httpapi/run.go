@@ -30,7 +30,7 @@ func (a *API) run(c *call, r *http.Request, b *bound) *reply {
 		if errs.KindOf(err) == errs.Internal {
 			a.o.Log.Error("request failed", "request", c.id, "route", b.path, "err", err)
 		}
-		p = failure(c, err, b.changes())
+		p = failure(c, err)
 	}
 	if b.changes() {
 		a.audit(req, b, given, p, err)
@@ -100,7 +100,7 @@ func (a *API) fresh(req *request, change bool) error {
 	seconds := int(math.Ceil(age.Seconds()))
 	req.call.Header().Set("X-PVC-Stale", strconv.Itoa(seconds))
 	if change {
-		return errs.Unavailablef("ZooKeeper has not answered for %d s", seconds)
+		return errs.Unavailablef("nothing was changed: ZooKeeper has not answered for %d s", seconds)
 	}
 	return nil
 }
