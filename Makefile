@@ -1,0 +1,47 @@
+# make demo       a cluster of three hosts on this machine, and the main job before your eyes
+# make test       everything that is tested, in at most 15 minutes on two cores
+# See CONTRIBUTING.md for the rest.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
+LDFLAGS  = -X github.com/parallelvirtualcluster/pvc/common/version.Version=$(VERSION)
+RACE    ?= -race
+
+.PHONY: all build test test-long bench lint check-tools clean
+
+all: build
+
+build: check-tools
+	$(GO) build -ldflags "$(LDFLAGS)" -o bin/pvcd ./node-daemon
+	$(GO) build -ldflags "$(LDFLAGS)" -o bin/pvc-api ./api-daemon
+
+# The tests run real services. What is missing of them is installed first.
+test: check-tools
+	./testbed/preflight.sh --install
+	$(MAKE) build
+	$(GO) test $(RACE) -timeout 14m -p 1 ./...
+
+test-long: check-tools
+	./testbed/preflight.sh --install
+	$(MAKE) build
+	PVC_TEST_LONG=1 $(GO) test $(RACE) -timeout 120m -p 1 ./...
+
+bench: check-tools
+	./testbed/preflight.sh --install
+	$(MAKE) build
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./testbed/bench/...
+
+lint: check-tools
+	test -z "$$(gofmt -l . | tee /dev/stderr)"
+	$(GO) vet ./...
+	cd .tools && $(GO) build -o ../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	bin/staticcheck ./...
+	shellcheck $$(git ls-files '*.sh') .ci/run
+
+check-tools:
+	@./testbed/preflight.sh
+
+clean:
+	rm -rf bin
+
+include testbed/testbed.mk
