@@ -74,9 +74,10 @@ const (
 	VMXML          = "xml"
 
 	// Additive keys.
-	VMMigration = "migration" // JSON Migration, exists while one is under way
-	VMCrashes   = "crashes"   // JSON Crashes, exists after a crash
-	VMGenPrefix = "gen-"      // gen-<rand>: identity child
+	VMMigration  = "migration"  // JSON Migration, exists while one is under way
+	VMCrashes    = "crashes"    // JSON Crashes, exists after a crash
+	VMConsolePos = "consolepos" // JSON: up to where the console log covers the file of its host
+	VMGenPrefix  = "gen-"       // gen-<rand>: identity child
 )
 
 // Keys below Config, all additive.

@@ -76,7 +76,7 @@ func WantVM(below []string) Interest {
 	case 0, 1: // the data of /domains itself orders definitions
 		return Interest{Data: true, Children: true}
 	case 2:
-		if below[1] == schema.VMConsoleLog || strings.HasPrefix(below[1], schema.VMGenPrefix) {
+		if below[1] == schema.VMConsoleLog || below[1] == schema.VMConsolePos || strings.HasPrefix(below[1], schema.VMGenPrefix) {
 			return Interest{}
 		}
 		return Interest{Data: true}
