@@ -148,3 +148,19 @@ func procState(stat []byte) (byte, bool) {
 	}
 	return after[0], true
 }
+
+// Kill ends the QEMU processes of a domain at once, for a guest that its hypervisor has
+// lost. That none is left has to be looked up afterwards.
+func (p Processes) Kill(uuid string) error {
+	pids, err := p.Find(uuid)
+	if err != nil {
+		return err
+	}
+	for _, pid := range pids {
+		// Gone meanwhile is as good.
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("kill QEMU process %d of domain %s: %w", pid, uuid, err)
+		}
+	}
+	return nil
+}

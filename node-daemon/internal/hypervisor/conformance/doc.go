@@ -1,0 +1,4 @@
+// Package conformance is what every hypervisor.Hypervisor promises, as tests. The
+// real one and the fake pass the same suite, so what is proven against the fake
+// holds on a host.
+package conformance
