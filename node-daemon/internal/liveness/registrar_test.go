@@ -39,7 +39,6 @@ type daemon struct {
 	stop     context.CancelFunc
 	done     chan struct{}
 	err      error
-	stopOnce sync.Once
 }
 
 // run starts a daemon whose work is to start and to wait.
@@ -351,4 +350,56 @@ func TestAnOldTreeGetsTheNewRootsAndKeepsItsOwn(t *testing.T) {
 	if err := Layout(t.Context(), c, hub, true); !errs.Is(err, errs.Invalid) {
 		t.Errorf("a newer tree: %v, want invalid", err)
 	}
+}
+
+func TestAnOutageKeepsTheRoleAndProvesNothing(t *testing.T) {
+	e := ensemble.Start(t, ensemble.Options{Servers: 3})
+	d := run(t, testOptions(t, e.Addrs(), "hv1"))
+	s := d.session(t)
+	for i := range 3 {
+		e.Kill(i)
+	}
+	over := time.After(3 * testTimeout)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for away := true; away; {
+		select {
+		case <-over:
+			away = false
+		case <-tick.C:
+			if s.RoleLeft() == 0 {
+				t.Fatal("the role would have been given up although nobody could take it")
+			}
+		}
+	}
+	if left := s.LeaseLeft(); left != 0 {
+		t.Errorf("%v of the lease left after three session timeouts without an answer", left)
+	}
+	for i := range 3 {
+		e.Start(i)
+	}
+	e.WaitServing()
+	coordtest.Eventually(t, "the lease is back, in this session or the next", func() bool {
+		select {
+		case s = <-d.sessions:
+		default:
+		}
+		return s.LeaseLeft() > 0
+	})
+}
+
+func TestWhoIsCutOffLosesTheRoleBeforeTheSessionExpires(t *testing.T) {
+	e := ensemble.Start(t, ensemble.Options{Servers: 3})
+	o := observer(t, e.Addrs())
+	proxy := coordtest.NewProxy(t, e.Addrs())
+	s := run(t, testOptions(t, proxy.Addrs(), "hv1")).session(t)
+	proxy.Stall()
+	coordtest.Eventually(t, "the session expires", func() bool {
+		gone := len(children(t, o, "hv1")) == 0
+		if left := s.RoleLeft(); gone && left > 0 {
+			t.Fatalf("%v of the role left when the session is gone", left)
+		}
+		return gone
+	})
+	proxy.Flow()
 }
