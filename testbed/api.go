@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -43,6 +44,10 @@ func (c *Cluster) API(ctx context.Context) (API, error) {
 	})
 	return found, err
 }
+
+// TokenHeaderFile is a file with the header line that carries the token, for
+// curl -H @FILE: so the token is in nobody's process list.
+func (c *Cluster) TokenHeaderFile() string { return filepath.Join(c.options.dir(), "token-header") }
 
 // Token is the one token of the cluster's API.
 func (c *Cluster) Token() string { return c.secrets.Token }

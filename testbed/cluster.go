@@ -151,7 +151,7 @@ func (o Options) newSwitch(lock *os.File) *host.Switch {
 
 // lock takes the file lock that a cluster of this prefix holds while it is up.
 func (o Options) lock(ctx context.Context) (*os.File, error) {
-	if err := os.MkdirAll(o.Root, 0o755); err != nil {
+	if err := os.MkdirAll(o.Root, 0o711); err != nil {
 		return nil, err
 	}
 	f, err := os.OpenFile(filepath.Join(o.Root, o.Prefix+".lock"), os.O_CREATE|os.O_RDWR, 0o644)
@@ -207,6 +207,9 @@ func (o Options) create(lock *os.File) (*Cluster, error) {
 		c.hosts = append(c.hosts, &host.Host{Name: o.name(i), Index: i, Switch: c.sw, Linger: o.Linger,
 			Dir: filepath.Join(o.dir(), o.name(i)), Etc: files,
 			Dirs: []string{"/var/log/libvirt/qemu", "/var/log/pvc"}, Services: o.services(i)})
+	}
+	if err := os.WriteFile(c.TokenHeaderFile(), []byte("X-Api-Key: "+c.secrets.Token+"\n"), 0o600); err != nil {
+		return nil, err
 	}
 	b, err := json.Marshal(state{o, c.secrets, c.hosts})
 	if err != nil {

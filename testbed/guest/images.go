@@ -47,6 +47,33 @@ func Build(ctx context.Context, dir string, progress func(string)) (Images, erro
 	return images, nil
 }
 
+// CopyTo puts the images into dir, as links if the file system allows it, and
+// returns their paths there.
+func (i Images) CopyTo(dir string) (Images, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return i, fmt.Errorf("copy guest images: %w", err)
+	}
+	for _, path := range []*string{&i.Tick, &i.Kernel, &i.Initrd} {
+		to := filepath.Join(dir, filepath.Base(*path))
+		if err := linkOrCopy(*path, to); err != nil {
+			return i, fmt.Errorf("copy guest images: %w", err)
+		}
+		*path = to
+	}
+	return i, nil
+}
+
+func linkOrCopy(from, to string) error {
+	if os.Link(from, to) == nil {
+		return nil
+	}
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, b, 0o644)
+}
+
 func build(ctx context.Context, dir string, progress func(string)) (Images, error) {
 	if progress == nil {
 		progress = func(string) {}

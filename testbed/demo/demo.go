@@ -1,0 +1,304 @@
+package demo
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/parallelvirtualcluster/pvc/testbed"
+	"github.com/parallelvirtualcluster/pvc/testbed/guest"
+)
+
+// Names of the two guests.
+const (
+	tiny  = "tiny"
+	linux = "debian"
+)
+
+// stepDeadline bounds each wait: a guest that does not heed its shutdown takes 90 s.
+const stepDeadline = 2 * time.Minute
+
+// show is a demonstration under way.
+type show struct {
+	cluster *testbed.Cluster
+	api     testbed.API
+	out     io.Writer
+	counter int // last number seen on the tiny guest's console
+}
+
+// Run shows the main job on a fresh cluster of at least two hosts and leaves the
+// cluster running, with the tiny guest on it.
+func Run(ctx context.Context, c *testbed.Cluster, out io.Writer) error {
+	s := &show{cluster: c, out: out}
+	for _, step := range []struct {
+		title string
+		run   func(context.Context) error
+	}{
+		{"Two guests to run: a tiny kernel that counts seconds, and Linux", s.makeGuests},
+		{"The cluster, as its HTTP API shows it", s.lookAround},
+		{"A new node takes no guests until an operator says that it is ready", s.nodesReady},
+		{"Define the guests", s.define},
+		{"Start them", s.start},
+		{"Their serial consoles", s.consoles},
+		{"Live migration: the tiny guest goes to another host and keeps counting", s.migrate},
+		{"Flush a host: its guests go elsewhere", s.flush},
+		{"The host is ready again: its guests come home", s.ready},
+		{"Shut a guest down", s.shutDown},
+	} {
+		fmt.Fprintf(out, "\n=== %s\n", step.title)
+		ctx, cancel := context.WithTimeout(ctx, stepDeadline)
+		err := step.run(ctx)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("demo, step %q: %w\nlogs of the hosts: %s", step.title, err, c.Host(1).Path("/var/log/pvcd.log"))
+		}
+	}
+	s.farewell()
+	return nil
+}
+
+func (s *show) makeGuests(ctx context.Context) error {
+	var images guest.Images
+	err := withProgress(s.out, func() (err error) {
+		images, err = guest.Build(ctx, testbed.GuestCache(testbed.DefaultRoot()), func(step string) { fmt.Fprintln(s.out, "  ·", step) })
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if images, err = images.CopyTo(filepath.Join(s.cluster.SharedDir(), "images")); err != nil {
+		return err
+	}
+	disk := filepath.Join(s.cluster.SharedDir(), linux+".img")
+	if err := guest.MakeDisk(disk, 1<<20); err != nil {
+		return err
+	}
+	tinyXML := guest.Tick(guest.Options{Name: tiny, Images: images, Log: consoleLog(tiny)})
+	if err := os.WriteFile(s.xmlFile(tiny), []byte(tinyXML), 0o644); err != nil {
+		return err
+	}
+	linuxXML := guest.Linux(guest.Options{Name: linux, Images: images, Log: consoleLog(linux), Disk: disk})
+	if err := os.WriteFile(s.xmlFile(linux), []byte(linuxXML), 0o644); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "  their domain XML: %s, %s\n", s.xmlFile(tiny), s.xmlFile(linux))
+	return nil
+}
+
+// consoleLog is where pvcd looks for the serial log of a guest.
+func consoleLog(vm string) string { return "/var/log/libvirt/" + vm + ".log" }
+
+func (s *show) xmlFile(vm string) string { return filepath.Join(s.cluster.SharedDir(), vm+".xml") }
+
+func (s *show) lookAround(ctx context.Context) (err error) {
+	if s.api, err = s.cluster.API(ctx); err != nil {
+		return err
+	}
+	if _, err := s.get(ctx, "/api/v1"); err != nil {
+		return err
+	}
+	if _, err := s.get(ctx, "/api/v1/node"); err != nil {
+		return err
+	}
+	_, err = s.get(ctx, "/api/v1/status/primary_node")
+	return err
+}
+
+func (s *show) nodesReady(ctx context.Context) error {
+	for _, h := range s.cluster.Hosts() {
+		if err := s.post(ctx, "/api/v1/node/"+h.Name+"/domain-state", "domain-state=ready", "wait=True"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *show) define(ctx context.Context) error {
+	for i, vm := range []string{tiny, linux} {
+		argv := curl(s.cluster.TokenHeaderFile(), "--data-urlencode", "xml@"+s.xmlFile(vm), "-d", "node="+s.cluster.Host(i+1).Name, s.api.URL+"/api/v1/vm")
+		if _, err := execute(ctx, s.out, argv); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *show) start(ctx context.Context) error {
+	for _, vm := range []string{tiny, linux} {
+		if err := s.post(ctx, "/api/v1/vm/"+vm+"/state", "state=start", "wait=True"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *show) consoles(ctx context.Context) error {
+	if err := s.counts(ctx); err != nil {
+		return err
+	}
+	if err := s.waitConsole(ctx, linux, func(text string) bool { return strings.Contains(text, "HB 2 ") }); err != nil {
+		return err
+	}
+	_, err := s.console(ctx, linux, 6)
+	return err
+}
+
+func (s *show) migrate(ctx context.Context) error {
+	target := s.cluster.Host(2).Name
+	if err := s.post(ctx, "/api/v1/vm/"+tiny+"/node", "action=migrate", "node="+target, "wait=True"); err != nil {
+		return err
+	}
+	if _, err := s.get(ctx, "/api/v1/vm/"+tiny+"/node"); err != nil {
+		return err
+	}
+	return s.counts(ctx)
+}
+
+func (s *show) flush(ctx context.Context) error {
+	host := s.cluster.Host(2).Name
+	if err := s.post(ctx, "/api/v1/node/"+host+"/domain-state", "domain-state=flush", "wait=True"); err != nil {
+		return err
+	}
+	if _, err := s.get(ctx, "/api/v1/vm?node="+host); err != nil {
+		return err
+	}
+	return s.counts(ctx)
+}
+
+func (s *show) ready(ctx context.Context) error {
+	host := s.cluster.Host(2).Name
+	if err := s.post(ctx, "/api/v1/node/"+host+"/domain-state", "domain-state=ready", "wait=True"); err != nil {
+		return err
+	}
+	_, err := s.get(ctx, "/api/v1/vm/"+linux+"/node")
+	return err
+}
+
+func (s *show) shutDown(ctx context.Context) error {
+	if err := s.post(ctx, "/api/v1/vm/"+linux+"/state", "state=shutdown", "wait=True"); err != nil {
+		return err
+	}
+	_, err := s.get(ctx, "/api/v1/vm/"+linux+"/state")
+	return err
+}
+
+// get shows a GET.
+func (s *show) get(ctx context.Context, path string) ([]byte, error) {
+	return execute(ctx, s.out, curl(s.cluster.TokenHeaderFile(), s.api.URL+path))
+}
+
+// post shows a POST with the values given as name=value.
+func (s *show) post(ctx context.Context, path string, values ...string) error {
+	var args []string
+	for _, v := range values {
+		args = append(args, "-d", v)
+	}
+	_, err := execute(ctx, s.out, curl(s.cluster.TokenHeaderFile(), append(args, s.api.URL+path)...))
+	return err
+}
+
+// counts waits until the tiny guest has counted on since the last look, shows
+// its console, and fails if it began anew.
+func (s *show) counts(ctx context.Context) error {
+	before := s.counter
+	err := s.waitConsole(ctx, tiny, func(text string) bool { n, _ := lastTick(text); return n >= before+3 })
+	if err != nil {
+		return err
+	}
+	text, err := s.console(ctx, tiny, 4)
+	if err != nil {
+		return err
+	}
+	n, restarted := lastTick(text)
+	if n <= before || before > 0 && restarted {
+		return fmt.Errorf("the guest has begun anew: its counter was %d, now its console says %q", before, text)
+	}
+	if before > 0 {
+		fmt.Fprintf(s.out, "  the counter went on: %d, now %d\n", before, n)
+	}
+	s.counter = n
+	return nil
+}
+
+// console shows the last lines of a guest's console, as JSON and as text.
+func (s *show) console(ctx context.Context, vm string, lines int) (string, error) {
+	body, err := s.get(ctx, fmt.Sprintf("/api/v1/vm/%s/console?lines=%d", vm, lines))
+	if err != nil {
+		return "", err
+	}
+	text, err := consoleText(body)
+	for line := range strings.Lines(text) {
+		fmt.Fprintf(s.out, "  | %s\n", strings.TrimRight(line, "\r\n"))
+	}
+	return text, err
+}
+
+// waitConsole waits until a guest's console holds what it should.
+func (s *show) waitConsole(ctx context.Context, vm string, enough func(string) bool) error {
+	return withProgress(s.out, func() error {
+		ticker := time.NewTicker(200 * time.Millisecond)
+		defer ticker.Stop()
+		for {
+			status, body, err := s.api.Call(ctx, http.MethodGet, "/api/v1/vm/"+vm+"/console", nil)
+			if text, terr := consoleText(body); err == nil && terr == nil && status == http.StatusOK && enough(text) {
+				return nil
+			}
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+				return fmt.Errorf("the console of %s does not show what it should: %w; it is (%d, %v) %s", vm, ctx.Err(), status, err, body)
+			}
+		}
+	})
+}
+
+func consoleText(body []byte) (string, error) {
+	var answer struct {
+		Data string `json:"data"`
+	}
+	err := json.Unmarshal(body, &answer)
+	return answer.Data, err
+}
+
+var tickLine = regexp.MustCompile(`TICK (\d{8}|boot)`)
+
+// lastTick is the last number of a tiny guest's console, and whether the text
+// shows a boot.
+func lastTick(text string) (n int, boot bool) {
+	for _, m := range tickLine.FindAllStringSubmatch(text, -1) {
+		if m[1] == "boot" {
+			boot = true
+			continue
+		}
+		n, _ = strconv.Atoi(m[1]) // eight digits
+	}
+	return n, boot
+}
+
+func (s *show) farewell() {
+	h := "@" + s.cluster.TokenHeaderFile()
+	fmt.Fprintf(s.out, `
+=== The cluster stays up
+
+  API     %[1]s  (on the primary; bin/pvc-testbed status finds it after a take-over)
+  token   %[2]s  (in the header X-Api-Key)
+
+Try next, in this or another shell:
+  curl -sS -H %[3]s %[1]s/api/v1/vm
+  curl -sS -H %[3]s -d action=unmigrate -d wait=True %[1]s/api/v1/vm/%[4]s/node
+  curl -sS -H %[3]s -d state=start -d wait=True %[1]s/api/v1/vm/%[5]s/state
+  bin/pvc-testbed status
+  bin/pvc-testbed crash 3; bin/pvc-testbed boot 3       a power cut, and the host's return
+  bin/pvc-testbed exec 1 virsh console %[4]s            the guest's terminal (leave with Ctrl-])
+
+Stop it:  make demo-down
+`, s.api.URL, s.api.Token, h, tiny, linux)
+}

@@ -1,0 +1,71 @@
+#!/bin/sh
+# Checks that this machine can build PVC and run its testbed, and installs the
+# Debian packages that are missing. Run by `make demo`; changes nothing else.
+#
+#   preflight.sh          check, then install what is missing
+#   preflight.sh --check  check only
+set -eu
+
+go_wanted=1.26.4
+packages="zookeeper libvirt-daemon-system libvirt-clients libvirt-dev \
+qemu-system-x86 qemu-utils busybox-static binutils iproute2 nftables curl \
+gcc libc6-dev pkg-config ca-certificates"
+
+problems=''
+problem() { problems="$problems  - $1
+"; }
+
+# at_least A B: version A is B or newer
+at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]; }
+
+check_go() {
+  if ! command -v go >/dev/null 2>&1; then
+    problem "Go is missing: install Go $go_wanted or newer from https://go.dev/dl (Debian's is too old)"
+    return
+  fi
+  # "local": the version that is installed, not one that go would fetch
+  version=$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null) || version=unknown
+  at_least "${version#go}" "$go_wanted" ||
+    problem "Go is $version: install Go $go_wanted or newer from https://go.dev/dl"
+}
+
+check_machine() {
+  [ "$(id -u)" = 0 ] || problem "you are not root: the testbed makes network and process namespaces"
+  [ "$(uname -m)" = x86_64 ] || problem "this machine is $(uname -m): the test guests are x86_64"
+  command -v dpkg-query >/dev/null 2>&1 || problem "this is no Debian system: Debian 12 or newer is needed"
+  for tool in make git; do
+    command -v "$tool" >/dev/null 2>&1 || problem "$tool is missing: apt-get install $tool"
+  done
+}
+
+# missing_packages: those of the list that are not installed
+missing_packages() {
+  for package in $packages; do
+    status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) || status=no
+    [ "$status" = installed ] || printf '%s ' "$package"
+  done
+}
+
+install() {
+  echo "preflight: installing $1"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -q
+  # shellcheck disable=SC2086 # a list of names
+  apt-get install -y -q --no-install-recommends $1
+}
+
+check_machine
+check_go
+if [ -n "$problems" ]; then
+  printf 'preflight: this machine cannot run the demo yet:\n%s' "$problems" >&2
+  exit 1
+fi
+missing=$(missing_packages)
+if [ -z "$missing" ]; then
+  echo 'preflight: everything that is needed is installed'
+elif [ "${1:-}" = --check ]; then
+  echo "preflight: missing Debian packages: $missing" >&2
+  exit 1
+else
+  install "$missing"
+fi
