@@ -16,18 +16,18 @@ build: check-tools
 	$(GO) build -ldflags "$(LDFLAGS)" -o bin/pvc-api ./api-daemon
 
 # The tests run real services. What is missing of them is installed first.
-test: check-tools
-	./testbed/preflight.sh --install
+test:
+	testbed/preflight.sh
 	$(MAKE) build
 	$(GO) test $(RACE) -timeout 14m -p 1 ./...
 
-test-long: check-tools
-	./testbed/preflight.sh --install
+test-long:
+	testbed/preflight.sh
 	$(MAKE) build
 	PVC_TEST_LONG=1 $(GO) test $(RACE) -timeout 120m -p 1 ./...
 
-bench: check-tools
-	./testbed/preflight.sh --install
+bench:
+	testbed/preflight.sh
 	$(MAKE) build
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./testbed/bench/...
 
@@ -39,7 +39,7 @@ lint: check-tools
 	shellcheck $$(git ls-files '*.sh') .ci/run
 
 check-tools:
-	@./testbed/preflight.sh
+	@testbed/preflight.sh --check
 
 clean:
 	rm -rf bin

@@ -104,7 +104,7 @@ func serve(ctx context.Context, c *config.API, stdout io.Writer) error {
 func newHandler(c *config.API, v *view.View, log *obs.Log) (http.Handler, error) {
 	tokens := make([]auth.Token, len(c.Auth.Tokens))
 	for i, t := range c.Auth.Tokens {
-		tokens[i] = auth.Token{Description: t.Description, Value: t.Token.Reveal()}
+		tokens[i] = auth.Token{Description: t.Description, Secret: t.Token.Reveal()}
 	}
 	a, err := auth.New(auth.Options{Enabled: c.Auth.Enabled, Tokens: tokens, SecretKey: c.Auth.SecretKey.Reveal(), Secure: c.TLS.Enabled})
 	if err != nil {

@@ -1,0 +1,153 @@
+// Package app wires pvcd: configuration, hypervisor, registration, and the loops that
+// work for as long as a registration lasts.
+package app
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/parallelvirtualcluster/pvc/common/config"
+	"github.com/parallelvirtualcluster/pvc/common/coord"
+	"github.com/parallelvirtualcluster/pvc/common/coord/zk"
+	"github.com/parallelvirtualcluster/pvc/common/model"
+	"github.com/parallelvirtualcluster/pvc/common/obs"
+	"github.com/parallelvirtualcluster/pvc/common/service"
+	"github.com/parallelvirtualcluster/pvc/common/version"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/console"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/hypervisor"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/hypervisor/libvirt"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/liveness"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/vmctl"
+)
+
+// Run is the program; see service.Program.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("pvcd", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	file := flags.String("config", "", "configuration `file`; default: $"+config.NodeEnv+", then "+config.NodeFile)
+	check := flags.Bool("check", false, "check the configuration and exit")
+	show := flags.Bool("version", false, "print the version and exit")
+	if err := flags.Parse(args); err != nil {
+		return service.Usage(err)
+	}
+	if *show {
+		fmt.Fprintln(stdout, "pvcd", version.Version)
+		return nil
+	}
+	c, warnings, err := config.LoadNode(config.Path(*file, config.NodeEnv, config.NodeFile))
+	if err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		fmt.Fprintln(stderr, "warning:", w)
+	}
+	if *check {
+		fmt.Fprintln(stdout, c.File+": fine")
+		return nil
+	}
+	return serve(ctx, c, stdout)
+}
+
+// daemon is what the loops of one registration share.
+type daemon struct {
+	config     *config.Node
+	log        *obs.Log
+	coord      coord.Options
+	hypervisor hypervisor.Hypervisor
+	console    *console.Manager
+	store      *consoleStore
+	vms        *vmctl.Controller
+	registrar  *liveness.Registrar
+}
+
+func serve(ctx context.Context, c *config.Node, stdout io.Writer) error {
+	log, err := obs.NodeLog(c, stdout)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	host, err := liveness.ReadHost()
+	if err != nil {
+		return err
+	}
+	digest, err := c.Cluster.ZooKeeper.Digest()
+	if err != nil {
+		return err
+	}
+	driver := libvirt.New(libvirt.Options{URI: c.Migration.LibvirtURI, Logger: log.Logger})
+	d := &daemon{config: c, log: log, hypervisor: driver, coord: coord.Options{
+		Servers: config.Servers(c.Cluster.Coordinators), Timeout: c.Cluster.ZooKeeper.SessionTimeout, Digest: digest.Reveal(),
+	}}
+	d.store = new(consoleStore)
+	d.console = d.newConsole()
+	d.vms = d.newController(libvirt.NewPeer())
+	d.registrar = d.newRegistrar(host)
+
+	reloads := service.NewReloads(log.Logger)
+	reloads.Add("log", log.Reopen)
+	group := service.Group{Log: log.Logger, OnReady: func() { _ = service.Notify(service.Ready) }, OnStop: func() { _ = service.Notify(service.Stopping) }}
+	group.Add("reload", reloads)
+	group.Add("libvirt", driver)    // guests are looked at through it until the last moment
+	group.Add("console", d.console) // saves what is left when the VMs are let go
+	group.Add("registration", service.RunFunc(func(ctx context.Context) error { return d.registrar.Run(ctx, d.work) }))
+	return group.Run(ctx)
+}
+
+func (d *daemon) newRegistrar(host liveness.Host) *liveness.Registrar {
+	c := d.config
+	mode := model.ModeHypervisor
+	if c.IsCoordinator() {
+		mode = model.ModeCoordinator
+	}
+	ipmi := c.Fencing.IPMI
+	return liveness.New(liveness.Options{
+		Node: c.Name, Mode: mode, Host: host, Version: version.Version, LockDir: c.Dirs.Lock,
+		IPMI: liveness.IPMI{Host: ipmi.Host, User: ipmi.User, Password: ipmi.Password.Reveal()},
+		Dial: zk.Dial, Coord: d.coord, Guests: d.guests, Facts: d.facts, Logger: d.log.Logger,
+	})
+}
+
+func (d *daemon) newController(peer hypervisor.Peer) *vmctl.Controller {
+	c := d.config
+	m := vmctl.Migration{PeerURI: c.PeerURI, BandwidthMiB: c.Migration.BandwidthMiB, TLS: c.Migration.EncryptMemory, Parallel: c.Migration.Parallel}
+	return vmctl.New(vmctl.Options{
+		Dial: zk.Dial, Servers: d.coord.Servers, Timeout: d.coord.Timeout, Digest: d.coord.Digest,
+		Hypervisor: d.hypervisor, Peer: peer, Processes: hypervisor.Processes{}, Console: d.console, Migration: m,
+		Limits:         vmctl.Limits{Shutdown: c.VM.ShutdownTimeout, Handshake: 30 * time.Second, Silence: time.Second},
+		ParallelStarts: c.VM.ParallelStarts, CrashLimit: c.VM.CrashLimit, CrashWindow: c.VM.CrashWindow,
+		Cluster: d.rules, Logger: d.log.Logger,
+	})
+}
+
+// facts are what the host tells about itself.
+func (d *daemon) facts(ctx context.Context) (model.NodeFacts, error) {
+	f := model.NodeFacts{Version: version.Version, MigrationURI: d.config.PeerURI(d.config.Name)}
+	if a := d.config.Networking.Cluster.Address; a.IsValid() {
+		f.Address = a.Addr().String()
+	}
+	h, err := d.hypervisor.Host(ctx)
+	if err != nil {
+		return f, err
+	}
+	f.CPUModel, f.Machines, f.KVM = h.CPUModel, h.Machines, h.KVM
+	return f, nil
+}
+
+// guests are the active domains of the host, for its figures.
+func (d *daemon) guests(ctx context.Context) (liveness.Guests, error) {
+	domains, err := d.hypervisor.List(ctx)
+	if err != nil {
+		return liveness.Guests{}, fmt.Errorf("list the guests: %w", err)
+	}
+	var g liveness.Guests
+	for _, dom := range domains {
+		g.UUIDs = append(g.UUIDs, strings.ToLower(dom.UUID))
+		g.MemMiB += dom.MemoryMiB
+		g.VCPUs += dom.VCPUs
+	}
+	return g, nil
+}
