@@ -1,0 +1,164 @@
+package libvirt
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/parallelvirtualcluster/pvc/common/errs"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/hypervisor"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/hypervisor/conformance"
+	"github.com/parallelvirtualcluster/pvc/testbed"
+)
+
+// TestOnRealHosts shares one start of the hosts.
+func TestOnRealHosts(t *testing.T) {
+	r := newRig(t)
+	t.Run("LibvirtIsAHypervisor", func(t *testing.T) {
+		conformance.Run(t, func(*testing.T) conformance.Harness { return r.harness() })
+	})
+	t.Run("StoppedLibvirtdHoldsUpNobody", r.stoppedLibvirtd)
+	t.Run("SourceThatLostItsLibvirtdAtTheEndIsUndecided", r.undecidedSource)
+	t.Run("TransferGoesOnWithoutItsClient", r.clientLess)
+	t.Run("FinishThatIsNotAnsweredLeavesBothGuests", r.lostFinish)
+	t.Run("ConnectionsAreGivenBack", r.connections)
+}
+
+func (r *rig) stoppedLibvirtd(t *testing.T) {
+	h, d := r.cluster.Host(1), r.drivers[0]
+	uuid, _ := r.guest(t, false)
+	must(t, h.Pause(t.Context(), testbed.Libvirtd))
+	defer func() { must(t, h.Cont(context.WithoutCancel(t.Context()), testbed.Libvirtd)) }()
+	for range 3 { // before and after the connection is given up
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		start := time.Now()
+		_, err := d.Lookup(ctx, uuid)
+		cancel()
+		if !errs.Is(err, errs.Unavailable) {
+			t.Errorf("lookup: %v, want unavailable", err)
+		}
+		if took := time.Since(start); took > 4*time.Second {
+			t.Errorf("lookup took %v", took)
+		}
+	}
+	must(t, h.Cont(t.Context(), testbed.Libvirtd))
+	_, err := d.Lookup(t.Context(), uuid)
+	must(t, err)
+}
+
+// inFinish makes a migration whose transfer is over while the target's libvirtd is
+// stopped. The returned function lets it go on.
+func (r *rig) inFinish(t *testing.T) (uuid string, outcome <-chan error) {
+	t.Helper()
+	uuid = r.running(t)
+	outcome = r.send(t, r.drivers[0], uuid)
+	waitFor(t, r.drivers[1], uuid, "arriving", func(d hypervisor.Domain) bool { return d.Pause == hypervisor.PausedIncoming })
+	there := r.cluster.Host(2)
+	must(t, there.Pause(t.Context(), testbed.Libvirtd))
+	t.Cleanup(func() { must(t, there.Cont(context.WithoutCancel(t.Context()), testbed.Libvirtd)) })
+	waitFor(t, r.drivers[0], uuid, "sent", func(d hypervisor.Domain) bool {
+		return d.State == hypervisor.Paused && d.Pause == hypervisor.PausedOutgoing && d.Migrating
+	})
+	return uuid, outcome
+}
+
+// running makes a heavy guest that executes on the first host, and ends it everywhere.
+func (r *rig) running(t *testing.T) string {
+	t.Helper()
+	uuid, xml := r.guest(t, true)
+	t.Cleanup(func() {
+		for _, d := range r.drivers {
+			must(t, d.Destroy(context.WithoutCancel(t.Context()), uuid))
+		}
+	})
+	must(t, r.drivers[0].CreatePaused(t.Context(), xml))
+	must(t, r.drivers[0].Resume(t.Context(), uuid))
+	r.advances(t, uuid)
+	return uuid
+}
+
+// send begins a migration of about three seconds.
+func (r *rig) send(t *testing.T, d *Driver, uuid string) <-chan error {
+	outcome := make(chan error, 1)
+	ctx := t.Context()
+	go func() {
+		outcome <- d.MigratePaused(ctx, uuid, hypervisor.MigrateOptions{URI: r.cluster.PeerURI(2), BandwidthMiB: 12})
+	}()
+	return outcome
+}
+
+func arrived(d hypervisor.Domain) bool {
+	return d.State == hypervisor.Paused && d.Pause == hypervisor.PausedByRequest
+}
+
+func (r *rig) undecidedSource(t *testing.T) {
+	uuid, outcome := r.inFinish(t)
+	must(t, r.cluster.Host(1).Kill(t.Context(), testbed.Libvirtd))
+	if err := <-outcome; !errs.Is(err, errs.Unknown) {
+		t.Errorf("migrate: %v, want an unknown outcome", err)
+	}
+	must(t, r.cluster.Host(2).Cont(t.Context(), testbed.Libvirtd))
+	waitFor(t, r.drivers[1], uuid, "arrived", arrived)
+	d, err := r.drivers[0].Lookup(t.Context(), uuid)
+	must(t, err)
+	if d.State != hypervisor.Paused || d.Pause != hypervisor.PausedOutgoing || d.Migrating {
+		t.Fatalf("source: %+v", d)
+	}
+	must(t, r.drivers[0].Resume(t.Context(), uuid)) // it could as well be destroyed
+	r.advances(t, uuid)
+}
+
+func (r *rig) lostFinish(t *testing.T) {
+	uuid, outcome := r.inFinish(t)
+	if err := r.drivers[0].AbortJob(t.Context(), uuid); err != nil {
+		t.Errorf("abort after the transfer: %v", err)
+	}
+	must(t, r.cluster.Host(2).CutLink(t.Context()))
+	defer func() { must(t, r.cluster.Host(2).HealLink(context.WithoutCancel(t.Context()))) }()
+	must(t, r.cluster.Host(2).Cont(t.Context(), testbed.Libvirtd))
+	if err := <-outcome; err == nil {
+		t.Error("the migration has succeeded")
+	}
+	waitFor(t, r.drivers[0], uuid, "running", func(d hypervisor.Domain) bool { return d.State == hypervisor.Running && !d.Migrating })
+	waitFor(t, r.drivers[1], uuid, "arrived", arrived)
+}
+
+// clientLess: the client that has begun a migration goes away; it ends all the same.
+func (r *rig) clientLess(t *testing.T) {
+	uuid := r.running(t)
+	client := New(Options{URI: r.cluster.LibvirtURI(1)})
+	ctx, leave := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- client.Run(ctx) }()
+	outcome := r.send(t, client, uuid)
+	waitFor(t, r.drivers[0], uuid, "migrating", func(d hypervisor.Domain) bool { return d.Migrating })
+	leave()
+	must(t, <-ended)
+	waitFor(t, r.drivers[0], uuid, "gone", func(d hypervisor.Domain) bool { return d.State == hypervisor.Absent })
+	waitFor(t, r.drivers[1], uuid, "arrived", arrived)
+	<-outcome
+}
+
+// connections: one that was lost is freed, with all its callbacks.
+func (r *rig) connections(t *testing.T) {
+	must(t, startEventLoop())
+	conn, err := dial(r.cluster.LibvirtURI(1))
+	must(t, err)
+	var subs subscribers
+	l, err := subs.attach(conn)
+	must(t, err)
+	must(t, r.cluster.Host(1).Kill(t.Context(), testbed.Libvirtd))
+	select {
+	case <-l.lost:
+	case <-time.After(conformance.Patience):
+		t.Fatal("the loss of the connection is not noticed")
+	}
+	l.detach()
+	within(t, "the last reference is ours", func() bool {
+		must(t, conn.Ref())
+		left, err := conn.Close()
+		must(t, err)
+		return left == 1
+	})
+	closeConn(conn)
+}
