@@ -22,6 +22,7 @@ type record struct {
 	session     model.NodeSession
 	version     int32    // of the container
 	live        []string // identity children of running daemons
+	holder      bool     // the first of them belongs to the session that is primary
 	daemonState model.DaemonState
 }
 
@@ -48,12 +49,27 @@ func readRecord(ctx context.Context, conn coord.Conn, node string) (rec record, 
 	if err != nil && !errors.Is(err, coord.ErrNoNode) {
 		return rec, err
 	}
+	if len(rec.live) > 0 {
+		if rec.holder, err = holdsPrimary(ctx, conn, node, rec.live[0]); err != nil {
+			return rec, err
+		}
+	}
 	state, _, err := conn.Get(ctx, schema.Node(node, schema.NodeDaemonState))
 	if errors.Is(err, coord.ErrNoNode) {
 		err = nil
 	}
 	rec.daemonState = model.DaemonState(state)
 	return rec, err
+}
+
+// holdsPrimary reports whether the session of an identity child is the primary's.
+func holdsPrimary(ctx context.Context, conn coord.Conn, node, child string) (bool, error) {
+	mine, there, err := conn.Exists(ctx, schema.Node(node, schema.NodeSession, child))
+	if err != nil || !there {
+		return false, err
+	}
+	holder, there, err := conn.Exists(ctx, schema.PrimaryHolder)
+	return there && holder.Owner == mine.Owner && mine.Owner != 0, err
 }
 
 // identity is what a registration writes about the daemon.
@@ -114,6 +130,9 @@ func registration(rec record, id identity, now time.Time) coord.Txn {
 	}
 	for _, stale := range rec.live {
 		txn.Delete(schema.Node(id.node, schema.NodeSession, stale), coord.AnyVersion)
+	}
+	if rec.holder {
+		txn.Delete(schema.PrimaryHolder, coord.AnyVersion) // its process is gone with the stale session
 	}
 	txn.CreateEphemeral(schema.Node(id.node, schema.NodeSession, id.child), nil)
 

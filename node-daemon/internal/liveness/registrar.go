@@ -105,7 +105,8 @@ func (r *Registrar) Run(ctx context.Context, work Work) error {
 }
 
 // startWork runs work, and what publishes the figures, once that of earlier sessions
-// has ended. An error that work returns before its context ends goes to failed.
+// has ended. failed gets the error of
+// work that ends while the session lives.
 func (r *Registrar) startWork(ctx context.Context, s *Session, earlier <-chan struct{}, work Work) (failed <-chan error, ended chan struct{}) {
 	fail := make(chan error, 1)
 	ended = make(chan struct{})
@@ -119,10 +120,11 @@ func (r *Registrar) startWork(ctx context.Context, s *Session, earlier <-chan st
 		defer publishing.Wait()
 		publishing.Go(func() { r.figures.run(ctx, s) })
 		err := work(ctx, s)
+		over := ctx.Err() != nil || s.lost() // nothing but an end was to be expected
 		switch {
-		case ctx.Err() == nil && err == nil:
+		case !over && err == nil:
 			fail <- errs.New(errs.Internal, "the work of node %s ended by itself", r.o.Node)
-		case ctx.Err() == nil:
+		case !over:
 			fail <- err
 		case err != nil:
 			r.log.Warn("the work of a session ended with an error", "node", r.o.Node, "err", err)
@@ -196,7 +198,7 @@ func (r *Registrar) signOff(ctx context.Context, s *Session) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), signOffTimeout)
 	defer cancel()
 	err := s.leave(ctx)
-	if errs.Is(err, errs.Unavailable) || errors.Is(err, coord.ErrNoNode) {
+	if errs.Is(err, errs.Unavailable) || errs.Is(err, errs.Unknown) || errors.Is(err, coord.ErrNoNode) {
 		r.log.Warn("signing off failed, the session will expire", "node", r.o.Node, "err", err)
 		return nil
 	}

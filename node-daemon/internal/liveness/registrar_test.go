@@ -2,6 +2,7 @@ package liveness
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"sync"
@@ -192,9 +193,53 @@ func TestADaemonThatWasKilledIsReplacedWithoutWaitingForTheExpiry(t *testing.T) 
 	if _, err := old.Commit(t.Context(), *new(coord.Txn).CreateEphemeral(schema.Node("hv1", schema.NodeSession, "session-b1-gone"), nil)); err != nil {
 		t.Fatal(err)
 	}
+	coordtest.Put(t, o, schema.Primary, "hv1")
+	if _, err := old.Commit(t.Context(), *new(coord.Txn).CreateEphemeral(schema.PrimaryHolder, []byte("hv1"))); err != nil {
+		t.Fatal(err)
+	}
 	s := run(t, testOptions(t, e.Addrs(), "hv1")).session(t)
 	if got := children(t, o, "hv1"); !cmp.Equal(got, []string{s.id.child}) {
 		t.Errorf("identity %v, want the new one alone", got)
+	}
+	if _, there := coordtest.Data(t, o, schema.PrimaryHolder); there {
+		t.Error("the gone process still counts as primary")
+	}
+}
+
+func TestTheHolderOfAnotherSessionIsLeftAlone(t *testing.T) {
+	e := ensemble.Start(t, ensemble.Options{Servers: 1})
+	o := observer(t, e.Addrs())
+	d := run(t, testOptions(t, e.Addrs(), "hv1"))
+	first := d.session(t)
+	if _, err := o.Commit(t.Context(), *new(coord.Txn).CreateEphemeral(schema.PrimaryHolder, []byte("hv2"))); err != nil {
+		t.Fatal(err)
+	}
+	rec, err := readRecord(t.Context(), o, "hv1")
+	if err != nil || len(rec.live) != 1 || rec.live[0] != first.id.child || rec.holder {
+		t.Errorf("record %+v: %v", rec, err)
+	}
+}
+
+func TestWorkThatFailsWithItsSessionDoesNotEndTheDaemon(t *testing.T) {
+	e := ensemble.Start(t, ensemble.Options{Servers: 1})
+	r := New(testOptions(t, e.Addrs(), "hv1"))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	sessions := 0
+	err := r.Run(ctx, func(ctx context.Context, s *Session) error {
+		if sessions++; sessions == 2 {
+			cancel()
+			return nil
+		}
+		s.client.Close() // as an expiry does, seen by the work first
+		return errs.Unavailablef("the session is gone")
+	})
+	if err != nil || sessions != 2 {
+		t.Errorf("%d sessions, %v; want two and no error", sessions, err)
+	}
+	failure := errs.New(errs.Internal, "libvirt is broken")
+	if err := New(testOptions(t, e.Addrs(), "hv1")).Run(t.Context(), func(context.Context, *Session) error { return failure }); !errors.Is(err, failure) {
+		t.Errorf("got %v, want the failure of the work", err)
 	}
 }
 

@@ -54,11 +54,35 @@ func (s *Session) RoleLeft() time.Duration { return s.held.Left() }
 // of it: see LeaseLeft.
 func (s *Session) Lost() <-chan struct{} { return s.client.Lost() }
 
+func (s *Session) lost() bool {
+	select {
+	case <-s.Lost():
+		return true
+	default:
+		return false
+	}
+}
+
 // Started moves the daemon's state from init to run: call it when the loops that
-// serve the node are up. A state that somebody else has set is errs.Conflict: the
-// daemon must register again.
+// serve the node are up. While ZooKeeper does not answer it tries again, until ctx or
+// the session ends. A state that somebody else has set is errs.Conflict: the daemon
+// must register again.
 func (s *Session) Started(ctx context.Context) error {
-	return s.setDaemonState(ctx, model.DaemonRun, model.DaemonInit)
+	for {
+		rctx, cancel := context.WithTimeout(ctx, requestTimeout)
+		err := s.setDaemonState(rctx, model.DaemonRun, model.DaemonInit)
+		cancel()
+		if !errs.Is(err, errs.Unavailable) && !errs.Is(err, errs.Unknown) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-s.Lost():
+			return err
+		case <-time.After(reopenPace):
+		}
+	}
 }
 
 func (s *Session) childPath() string {
