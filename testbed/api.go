@@ -91,7 +91,8 @@ func (a API) Call(ctx context.Context, method, path string, values url.Values) (
 	return answer.StatusCode, b, err
 }
 
-// waitNodes waits until the API shows every host that has power as running.
+// waitNodes waits until the API shows every host that has power as running, with
+// its memory.
 func (c *Cluster) waitNodes(ctx context.Context) error {
 	return until(ctx, "all nodes to run", c.hosts[0].Path("/var/log/pvcd.log"), func() error {
 		a, err := c.API(ctx)
@@ -113,6 +114,9 @@ func (c *Cluster) allRun(body []byte) error {
 	var nodes []struct {
 		Name        string `json:"name"`
 		DaemonState string `json:"daemon_state"`
+		Memory      struct {
+			Total int `json:"total"`
+		} `json:"memory"`
 	}
 	if err := json.Unmarshal(body, &nodes); err != nil {
 		return fmt.Errorf("list of nodes: %w: %s", err, body)
@@ -120,6 +124,9 @@ func (c *Cluster) allRun(body []byte) error {
 	states := map[string]string{}
 	for _, n := range nodes {
 		states[n.Name] = n.DaemonState
+		if n.DaemonState == "run" && n.Memory.Total == 0 {
+			states[n.Name] = "run, but has not reported its memory" // no guest can be placed there yet
+		}
 	}
 	for _, h := range c.hosts {
 		if h.On() && states[h.Name] != "run" {

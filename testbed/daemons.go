@@ -60,7 +60,6 @@ func (o Options) pvcdSettings(i int) map[string]any {
 		"pvc.functions.enable_storage":                               false,
 		"pvc.functions.enable_api":                                   true,
 		"pvc.cluster.coordinators":                                   o.coordinators(),
-		"pvc.coordinator.dns.database.host":                          "localhost",
 		"pvc.system.fencing.intervals.keepalive_interval":            5,
 		"pvc.system.fencing.intervals.fence_intervals":               6,
 		"pvc.system.fencing.actions.successful_fence":                "migrate",

@@ -1,15 +1,24 @@
 #!/bin/sh
 # Checks that this machine can build PVC and run its testbed, and installs the
-# Debian packages that are missing. Run by `make demo`; changes nothing else.
+# Debian packages that are missing. Changes nothing else. Run by make.
 #
-#   preflight.sh          check, then install what is missing
-#   preflight.sh --check  check only
+#   preflight.sh          for everything: tests and linters too
+#   preflight.sh --demo   for building and the demonstration
+#   preflight.sh --check  for building and the demonstration; installs nothing, needs no root
 set -eu
 
 go_wanted=1.26.4
 packages="zookeeper libvirt-daemon-system libvirt-clients libvirt-dev \
 qemu-system-x86 qemu-utils busybox-static binutils iproute2 nftables curl \
 gcc libc6-dev pkg-config ca-certificates"
+test_packages="python3-kazoo shellcheck"
+
+mode=${1:-}
+case $mode in
+  '') packages="$packages $test_packages" ;;
+  --demo | --check) ;;
+  *) echo "usage: preflight.sh [--demo | --check]" >&2; exit 2 ;;
+esac
 
 problems=''
 problem() { problems="$problems  - $1
@@ -30,7 +39,8 @@ check_go() {
 }
 
 check_machine() {
-  [ "$(id -u)" = 0 ] || problem "you are not root: the testbed makes network and process namespaces"
+  [ "$mode" = --check ] || [ "$(id -u)" = 0 ] ||
+    problem "you are not root: the testbed makes network and process namespaces"
   [ "$(uname -m)" = x86_64 ] || problem "this machine is $(uname -m): the test guests are x86_64"
   command -v dpkg-query >/dev/null 2>&1 || problem "this is no Debian system: Debian 12 or newer is needed"
   for tool in make git; do
@@ -40,9 +50,11 @@ check_machine() {
 
 # missing_packages: those of the list that are not installed
 missing_packages() {
+  # shellcheck disable=SC2016,SC2086 # dpkg's own variables; a list of names
+  installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' $packages 2>/dev/null |
+    awk '$2 == "installed" { print $1 }') || :
   for package in $packages; do
-    status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) || status=no
-    [ "$status" = installed ] || printf '%s ' "$package"
+    printf '%s\n' "$installed" | grep -qx "$package" || printf '%s ' "$package"
   done
 }
 
@@ -63,7 +75,7 @@ fi
 missing=$(missing_packages)
 if [ -z "$missing" ]; then
   echo 'preflight: everything that is needed is installed'
-elif [ "${1:-}" = --check ]; then
+elif [ "$mode" = --check ]; then
   echo "preflight: missing Debian packages: $missing" >&2
   exit 1
 else

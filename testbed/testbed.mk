@@ -8,7 +8,7 @@ bin/pvc-testbed: FORCE
 FORCE:
 
 demo: ## bring up a cluster of three hosts on this machine and show the main job
-	@testbed/preflight.sh
+	@testbed/preflight.sh --demo
 	@echo 'compiling (the first time takes about a minute)'
 	@$(MAKE) --no-print-directory build bin/pvc-testbed
 	@bin/pvc-testbed demo

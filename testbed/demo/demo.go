@@ -44,7 +44,6 @@ func Run(ctx context.Context, c *testbed.Cluster, out io.Writer) error {
 	}{
 		{"Two guests to run: a tiny kernel that counts seconds, and Linux", s.makeGuests},
 		{"The cluster, as its HTTP API shows it", s.lookAround},
-		{"A new node takes no guests until an operator says that it is ready", s.nodesReady},
 		{"Define the guests", s.define},
 		{"Start them", s.start},
 		{"Their serial consoles", s.consoles},
@@ -110,15 +109,6 @@ func (s *show) lookAround(ctx context.Context) (err error) {
 	}
 	_, err = s.get(ctx, "/api/v1/status/primary_node")
 	return err
-}
-
-func (s *show) nodesReady(ctx context.Context) error {
-	for _, h := range s.cluster.Hosts() {
-		if err := s.post(ctx, "/api/v1/node/"+h.Name+"/domain-state", "domain-state=ready", "wait=True"); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (s *show) define(ctx context.Context) error {
