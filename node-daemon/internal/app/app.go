@@ -119,7 +119,7 @@ func (d *daemon) newController(peer hypervisor.Peer) *vmctl.Controller {
 		Hypervisor: d.hypervisor, Peer: peer, Processes: hypervisor.Processes{}, Console: d.console, Migration: m,
 		Limits:         vmctl.Limits{Shutdown: c.VM.ShutdownTimeout, Handshake: 30 * time.Second, Silence: time.Second},
 		ParallelStarts: c.VM.ParallelStarts, CrashLimit: c.VM.CrashLimit, CrashWindow: c.VM.CrashWindow,
-		Cluster: d.rules, Logger: d.log.Logger,
+		Cluster: d.rules, Step: gate, Logger: d.log.Logger,
 	})
 }
 

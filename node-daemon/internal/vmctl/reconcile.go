@@ -111,6 +111,17 @@ func (c *Controller) carryOut(ctx context.Context, j *job, a Action) (again time
 // stepTimeout bounds a step; the calls of the hypervisor have a shorter one.
 const stepTimeout = 2 * hypervisor.CallTimeout
 
+// String names the step for logs.
+func (s Step) String() string {
+	switch s {
+	case None:
+		return "none"
+	case Wait:
+		return "wait"
+	}
+	return steps[s].name
+}
+
 // steps are the functions that carry the steps out.
 var steps map[Step]struct {
 	name string
