@@ -66,7 +66,7 @@ func (m *Manager) update(ctx context.Context, f *follower, path string, now file
 	if err := m.load(ctx, f); err != nil {
 		return err
 	}
-	at := f.resume(m.o.Node, now)
+	at := f.resume(m.o.Node, m.o.BootID, now)
 	if now.inode == 0 || now.size == at.Offset && !f.settle {
 		if f.owned() {
 			f.log.At = at
@@ -120,9 +120,9 @@ func (m *Manager) load(ctx context.Context, f *follower) error {
 }
 
 // resume says from where the file is to be read.
-func (f *follower) resume(node string, now file) Position {
+func (f *follower) resume(node, boot string, now file) Position {
 	stored := f.log.At
-	at := Position{Node: node, Run: f.guest.Run, Offset: f.guest.Begin, Inode: now.inode, Tail: stored.Tail}
+	at := Position{Node: node, Boot: boot, Run: f.guest.Run, Offset: f.guest.Begin, Inode: now.inode, Tail: stored.Tail}
 	offset := stored.Offset
 	if stored.Cut > 0 && now.size < offset {
 		offset = max(offset-stored.Cut, 0)
@@ -137,7 +137,11 @@ func (f *follower) resume(node string, now file) Position {
 		// The run before was on this host too, and its last output has not been read.
 		at.Offset = offset
 	}
-	if at.Offset > now.size {
+	switch {
+	case at.Offset <= now.size:
+	case f.owned() && stored.Boot != boot:
+		at.Offset = now.size // the power cut took an end of the file that the text has
+	default:
 		at.Offset = 0 // somebody has truncated the file
 	}
 	return at

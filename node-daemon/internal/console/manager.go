@@ -30,6 +30,7 @@ type Options struct {
 	MaxBytes    int           // kept per guest; 256 KiB, the most that fits a znode well
 	RotateBytes int64         // on disk per guest, beyond which a file is cut; 16 MiB
 	Node        string        // this host
+	BootID      string        // of this host: what was written before a power cut may be lost
 	Interval    time.Duration // between two looks at the files; 1 s
 	Store       Store
 	Logger      *slog.Logger

@@ -16,6 +16,7 @@ import (
 // /domains/<uuid>/consolepos.
 type Position struct {
 	Node   string `json:"node"`            // whose file it is
+	Boot   string `json:"boot,omitempty"`  // the host's boot id when it was read
 	Run    string `json:"run"`             // the run of the guest that is followed
 	Offset int64  `json:"offset"`          // bytes of the file that the text covers
 	Inode  uint64 `json:"inode,omitempty"` // of the file
