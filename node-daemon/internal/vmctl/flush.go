@@ -24,30 +24,30 @@ import (
 func (c *Controller) flushLoop(ctx context.Context) {
 	stop := func() {}
 	defer func() { stop() }()
-	var doing model.DomainState
-	ended := make(chan struct{}, 1)
+	var begun int32 = -1 // version of the wish that was begun last
+	again := make(chan struct{}, 1)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ended:
-			doing = ""
+		case <-again:
+			begun = -1
 		case <-c.domainState:
 		}
-		want := c.DomainState()
-		if want == "" || want == doing {
+		want, version := c.domainWish()
+		if want == "" || version == begun {
 			continue
 		}
 		stop()
-		stop, doing = func() {}, ""
+		stop, begun = func() {}, version
 		if want == model.DomainFlush || want == model.DomainUnflush {
-			stop, doing = c.startPass(ctx, want, ended), want
+			stop = c.startPass(ctx, want, again)
 		}
 	}
 }
 
 // startPass begins a pass; stop cancels it and waits for it.
-func (c *Controller) startPass(ctx context.Context, want model.DomainState, ended chan struct{}) (stop func()) {
+func (c *Controller) startPass(ctx context.Context, want model.DomainState, again chan struct{}) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var pass sync.WaitGroup
 	pass.Go(func() {
@@ -55,8 +55,7 @@ func (c *Controller) startPass(ctx context.Context, want model.DomainState, ende
 			return
 		}
 		if pause(ctx, passRetry); ctx.Err() == nil {
-			signal(ended)
-			signal(c.domainState)
+			signal(again)
 		}
 	})
 	return func() { cancel(); pass.Wait() }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/parallelvirtualcluster/pvc/common/errs"
 	"github.com/parallelvirtualcluster/pvc/common/model"
+	"github.com/parallelvirtualcluster/pvc/common/schema"
+	"github.com/parallelvirtualcluster/pvc/common/view"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/hypervisor"
 )
 
@@ -46,14 +48,27 @@ func (c *Controller) reconcile(ctx context.Context, uuid string) (again time.Dur
 			return a.After, nil
 		}
 		again, err := c.carryOut(ctx, j, a)
-		if errs.Is(err, errs.Conflict) {
-			continue // the records changed meanwhile: look again
+		if errs.Is(err, errs.Conflict) { // the records changed meanwhile: look again
+			if err = c.refresh(ctx, uuid); err == nil {
+				continue
+			}
 		}
 		if err != nil || again > 0 {
 			return again, err
 		}
 	}
 	return 0, errs.New(errs.Internal, "%d steps did not bring it into its state", stepsPerTurn)
+}
+
+// refresh waits until all that was committed about a VM is in the picture.
+func (c *Controller) refresh(ctx context.Context, uuid string) error {
+	_, s, ok := c.current()
+	if !ok {
+		return errNoRecords
+	}
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
+	defer cancel()
+	return s.mirror.Refresh(ctx, view.GroupOf(schema.VM(uuid)))
 }
 
 // look gathers what Plan needs to know.

@@ -186,7 +186,13 @@ func (s *scope) records(ctx context.Context, uuid string) (w Wanted, crashes mod
 		return w, crashes, false, err
 	}
 	s.mirror.Read(func(t schema.Tree) {
-		w.VM, _, err = schema.DecodeVM(t, uuid)
+		var whole bool
+		w.VM, whole, err = schema.DecodeVM(t, uuid)
+		if _, _, there := t.Data(schema.VM(uuid)); there && !whole {
+			// An old client deletes key by key. Until the last one is gone, or if somebody
+			// has emptied one, this says nothing about what is wanted of a guest.
+			err = errs.Conflictf("its record is incomplete")
+		}
 		if d, v, ok := t.Data(schema.Claim(uuid)); ok {
 			w.Claim, err = schema.DecodeClaim(d)
 			w.claimVersion = v
@@ -199,15 +205,16 @@ func (s *scope) records(ctx context.Context, uuid string) (w Wanted, crashes mod
 	return w, crashes, indexed, err
 }
 
-// DomainState is the domain state of this node as recorded, empty while unknown.
-func (c *Controller) DomainState() model.DomainState {
+// domainWish is the domain state of this node as recorded, and its version: the same
+// wish again is a new one. The state is empty while it is unknown.
+func (c *Controller) domainWish() (state model.DomainState, version int32) {
 	_, s, ok := c.current()
 	if !ok {
-		return ""
+		return "", 0
 	}
-	var state string
-	s.mirror.Read(func(t schema.Tree) { state, _, _ = t.Data(schema.Node(s.node, schema.NodeDomainState)) })
-	return model.DomainState(schema.Text(state))
+	var text string
+	s.mirror.Read(func(t schema.Tree) { text, version, _ = t.Data(schema.Node(s.node, schema.NodeDomainState)) })
+	return model.DomainState(schema.Text(text)), version
 }
 
 func pause(ctx context.Context, d time.Duration) {
