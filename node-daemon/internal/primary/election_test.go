@@ -90,8 +90,11 @@ type host struct {
 var names = []string{"hv1", "hv2", "hv3"}
 
 func newSite(t *testing.T) *site {
+	return newSiteOn(t, ensemble.Start(t, ensemble.Options{Servers: 1}))
+}
+
+func newSiteOn(t *testing.T, e *ensemble.Ensemble) *site {
 	t.Helper()
-	e := ensemble.Start(t, ensemble.Options{Servers: 1})
 	s := &site{t: t, h: &history{t: t}, hosts: map[string]*host{}}
 	s.o = coordtest.Dial(t, e.Addrs(), 4*time.Second, nil)
 	for _, name := range names {
@@ -215,6 +218,37 @@ func TestADroppedConnectionMovesNothing(t *testing.T) {
 	if after := s.h.dump(); len(after) != before {
 		t.Errorf("the role moved: %v", after)
 	}
+}
+
+func TestTheLossOfTheZooKeeperLeaderLeavesOnePrimary(t *testing.T) {
+	e := ensemble.Start(t, ensemble.Options{Servers: 3})
+	s := newSiteOn(t, e)
+	for _, name := range names {
+		s.start(name)
+	}
+	first := s.primary("a first primary", anyone)
+	for range 2 {
+		leader := e.Leader()
+		e.Kill(leader)
+		version := s.eventualKeepalive(first, -1)
+		s.eventualKeepalive(first, version)
+		e.Start(leader)
+		e.WaitServing()
+		s.eventualKeepalive(first, version)
+		s.primary("one primary", anyone) // the history complains about two
+	}
+}
+
+// eventualKeepalive waits for a version of the keepalive above the given one; the
+// observer's own connection may be away for a while.
+func (s *site) eventualKeepalive(name string, above int32) (version int32) {
+	s.t.Helper()
+	coordtest.Eventually(s.t, "a beat of "+name, func() bool {
+		st, there, err := s.o.Exists(s.t.Context(), schema.Node(name, schema.NodeKeepalive))
+		version = st.Version
+		return err == nil && there && version > above
+	})
+	return version
 }
 
 func (s *site) keepalive(name string) int32 {
