@@ -33,7 +33,7 @@ func up(t *testing.T) *testbed.Cluster {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
-	c, err := testbed.Up(ctx, testbed.Options{Prefix: "tb", Subnet: "10.95.0.0/24"})
+	c, err := testbed.Up(ctx, testbed.Options{Prefix: "tb"})
 	must(t, err)
 	t.Cleanup(func() {
 		if err := c.Down(context.Background()); err != nil {

@@ -2,7 +2,7 @@
 // (testbed/host), each with a ZooKeeper server, a libvirtd, pvcd and pvc-api, and
 // guests that run in them (testbed/guest). Nothing is simulated but the hardware.
 //
-//	c, err := testbed.Up(ctx, testbed.Options{Prefix: "ht", Subnet: "10.98.0.0/24", Binaries: bin})
+//	c, err := testbed.Up(ctx, testbed.Options{Prefix: "ht", Binaries: bin})
 //	defer c.Down(ctx)
 //	c.Host(1).Kill(ctx, testbed.PVCD)
 //	c.Host(2).PowerCut()

@@ -2,6 +2,7 @@ package testbed
 
 import (
 	"fmt"
+	"hash/fnv"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -24,7 +25,7 @@ const (
 // Options of Up.
 type Options struct {
 	Prefix string // hosts are <Prefix>1…; at most 8 letters and digits; empty: hv
-	Subnet string // IPv4 /24 of the hosts (.11, .12, …); empty: 10.99.0.0/24
+	Subnet string // IPv4 /24 of the hosts (.11, .12, …); empty: one that goes with the prefix, 10.99.0.0/24 for hv
 	Hosts  int    // 0: 3
 	// Root is the folder of all testbeds; empty: $PVC_TESTBED_DIR, else /var/tmp/pvc-testbed.
 	Root string
@@ -57,7 +58,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Prefix = "hv"
 	}
 	if o.Subnet == "" {
-		o.Subnet = "10.99.0.0/24"
+		o.Subnet = subnetOf(o.Prefix)
 	}
 	if o.Hosts == 0 {
 		o.Hosts = 3
@@ -82,6 +83,17 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("root folder %q: hosts have a folder of their own in its place", o.Root)
 	}
 	return o, nil
+}
+
+// subnetOf is the same for a prefix every time and most likely another for another.
+func subnetOf(prefix string) string {
+	if prefix == "hv" {
+		return "10.99.0.0/24"
+	}
+	h := fnv.New32a()
+	h.Write([]byte(prefix))
+	n := h.Sum32()
+	return fmt.Sprintf("10.%d.%d.0/24", 64+n%32, n>>8&255)
 }
 
 // DefaultRoot is the folder of all testbeds of this machine.

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -13,7 +14,8 @@ import (
 
 const deadline = 20 * time.Second
 
-// rig is a switch with hosts named ha1… in a subnet that only this package uses.
+// rig is a switch with hosts. Names and subnet are of this process alone, so that
+// runs beside each other do not meet.
 func rig(t *testing.T, n int, services ...Service) (*Switch, []*Host) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -27,14 +29,15 @@ func rig(t *testing.T, n int, services ...Service) (*Switch, []*Host) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	sw := &Switch{Name: "ha", Subnet: netip.MustParsePrefix("10.96.0.0/24"), Dir: filepath.Join(dir, "switch")}
+	name := fmt.Sprintf("h%d-", os.Getpid()%10000)
+	sw := &Switch{Name: name + "sw", Subnet: netip.MustParsePrefix(fmt.Sprintf("10.97.%d.0/24", os.Getpid()%256)), Dir: filepath.Join(dir, "switch")}
 	if err := sw.PowerOn(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { must(t, sw.PowerOff(context.Background())) })
 	var hosts []*Host
 	for i := 1; i <= n; i++ {
-		h := &Host{Name: "ha" + string(rune('0'+i)), Index: i, Switch: sw, Dir: filepath.Join(dir, "h"+string(rune('0'+i))),
+		h := &Host{Name: fmt.Sprintf("%s%d", name, i), Index: i, Switch: sw, Dir: filepath.Join(dir, fmt.Sprint(i)),
 			Services: services, Etc: []File{{Name: "machine-id", Content: strings.Repeat(string(rune('0'+i)), 32) + "\n"}}}
 		must(t, h.PowerOn(t.Context()))
 		t.Cleanup(func() { must(t, h.PowerCut()) })

@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("pvc-testbed", flag.ContinueOnError)
 	flags.SetOutput(out)
 	flags.StringVar(&s.options.Prefix, "prefix", "hv", "hosts are PREFIX1, PREFIX2, …")
-	flags.StringVar(&s.options.Subnet, "subnet", "10.99.0.0/24", "network of the hosts")
+	flags.StringVar(&s.options.Subnet, "subnet", "", "IPv4 /24 of the hosts; empty: one that goes with the prefix, 10.99.0.0/24 for hv")
 	flags.IntVar(&s.options.Hosts, "hosts", 3, "number of hosts")
 	flags.StringVar(&s.options.Root, "root", testbed.DefaultRoot(), "folder for everything the testbed makes")
 	flags.StringVar(&s.options.Binaries, "bin", besideMe(), "folder that holds pvcd and pvc-api; empty: run without them")
