@@ -21,24 +21,36 @@ const (
 
 // call runs fn on the connection and waits for it no longer than ctx and
 // hypervisor.CallTimeout allow. A call that is not waited for any more ends when
-// libvirt answers it or the connection dies; it holds its slot until then.
+// libvirt answers it or the connection dies; it holds its slot until then. A read
+// whose connection is lost begins again on the next one.
 func call[T any](ctx context.Context, d *Driver, what string, e effect, fn func(*lv.Connect) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, hypervisor.CallTimeout)
 	defer cancel()
-	a, err := begin(ctx, d, fn)
+	for {
+		r, err := callOnce(ctx, d, e, fn)
+		switch {
+		case err == nil && r.err != nil && !r.alive && e == reads:
+			continue
+		case err == nil && r.err != nil:
+			err = classify(r.err, r.alive, e)
+		}
+		if err != nil {
+			err = fmt.Errorf("%s: %w", what, err)
+		}
+		return r.value, err
+	}
+}
+
+func callOnce[T any](ctx context.Context, d *Driver, e effect, fn func(*lv.Connect) (T, error)) (answer[T], error) {
+	b, err := begin(ctx, d, fn)
 	if err != nil {
-		var none T
-		return none, fmt.Errorf("%s: %w", what, err)
+		return answer[T]{}, err
 	}
 	select {
-	case r := <-a.answer:
-		if r.err != nil {
-			r.err = fmt.Errorf("%s: %w", what, classify(r.err, r.alive, e))
-		}
-		return r.value, r.err
+	case r := <-b.answer:
+		return r, nil
 	case <-ctx.Done():
-		var none T
-		return none, fmt.Errorf("%s: %w", what, errs.New(lostKind(e), "libvirt has not answered: %w", context.Cause(ctx)))
+		return answer[T]{}, errs.New(lostKind(e), "libvirt has not answered: %w", context.Cause(ctx))
 	}
 }
 

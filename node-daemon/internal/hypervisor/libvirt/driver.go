@@ -40,7 +40,7 @@ type Driver struct {
 
 	mu      sync.Mutex
 	conn    *lv.Connect   // nil while there is none
-	up      chan struct{} // closed when conn is set
+	changed chan struct{} // closed when conn changes
 	lastErr error         // why there is none
 }
 
@@ -52,7 +52,7 @@ func New(o Options) *Driver {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Driver{uri: o.URI, log: log, slots: make(chan struct{}, maxCalls), done: make(chan struct{}), up: make(chan struct{})}
+	return &Driver{uri: o.URI, log: log, slots: make(chan struct{}, maxCalls), done: make(chan struct{}), changed: make(chan struct{})}
 }
 
 // Run keeps the connection until ctx ends or Close is called. It returns an error
@@ -162,29 +162,22 @@ func (d *Driver) setConn(conn *lv.Connect, why error) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	news := conn != nil || d.conn != nil || d.lastErr == nil
-	switch {
-	case conn != nil:
-		close(d.up)
-	case d.conn != nil:
-		d.up = make(chan struct{})
-	}
 	d.conn, d.lastErr = conn, why
+	close(d.changed)
+	d.changed = make(chan struct{})
 	return news
 }
 
-// acquire waits for the connection and returns a reference of the caller's own.
+// acquire waits for a connection that is alive and returns a reference of the
+// caller's own.
 func (d *Driver) acquire(ctx context.Context) (*lv.Connect, error) {
 	for {
-		d.mu.Lock()
-		conn, up, why := d.conn, d.up, d.lastErr
+		conn, changed, why := d.reference()
 		if conn != nil {
-			err := conn.Ref()
-			d.mu.Unlock()
-			return conn, err
+			return conn, nil
 		}
-		d.mu.Unlock()
 		select {
-		case <-up:
+		case <-changed:
 		case <-d.done:
 			return nil, errs.Unavailablef("libvirt %s: the driver is closed", d.uri)
 		case <-ctx.Done():
@@ -194,6 +187,19 @@ func (d *Driver) acquire(ctx context.Context) (*lv.Connect, error) {
 			return nil, errs.Unavailablef("libvirt %s does not answer: %w", d.uri, why)
 		}
 	}
+}
+
+// reference returns one of the connection, or what to wait for and why there is none.
+func (d *Driver) reference() (*lv.Connect, <-chan struct{}, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.conn == nil || !isAlive(d.conn) {
+		return nil, d.changed, d.lastErr
+	}
+	if err := d.conn.Ref(); err != nil {
+		return nil, d.changed, err
+	}
+	return d.conn, nil, nil
 }
 
 // Subscribe implements hypervisor.Hypervisor.

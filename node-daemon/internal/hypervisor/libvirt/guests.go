@@ -2,7 +2,9 @@ package libvirt
 
 import (
 	"context"
+	"slices"
 
+	"golang.org/x/sync/errgroup"
 	lv "libvirt.org/go/libvirt"
 
 	"github.com/parallelvirtualcluster/pvc/common/errs"
@@ -23,18 +25,25 @@ func (d *Driver) List(ctx context.Context) ([]hypervisor.Domain, error) {
 				free(&doms[i])
 			}
 		}()
-		list := make([]hypervisor.Domain, 0, len(doms))
-		for i := range doms {
-			dom, err := describe(&doms[i])
-			if err != nil {
-				return nil, err
-			}
-			if dom.State != hypervisor.Absent {
-				list = append(list, dom)
-			}
-		}
-		return list, nil
+		return describeAll(doms)
 	})
+}
+
+// describeAll describes several at a time: one whose QEMU is stuck takes qemuPatience.
+func describeAll(doms []lv.Domain) ([]hypervisor.Domain, error) {
+	list := make([]hypervisor.Domain, len(doms))
+	var g errgroup.Group
+	g.SetLimit(8)
+	for i := range doms {
+		g.Go(func() (err error) {
+			list[i], err = describe(&doms[i])
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(list, func(d hypervisor.Domain) bool { return d.State == hypervisor.Absent }), nil
 }
 
 // Lookup implements hypervisor.Hypervisor. A domain that is only defined is Absent

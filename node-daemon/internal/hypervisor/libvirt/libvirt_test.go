@@ -2,8 +2,12 @@ package libvirt
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	lv "libvirt.org/go/libvirt"
 
 	"github.com/parallelvirtualcluster/pvc/common/errs"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/hypervisor"
@@ -22,6 +26,8 @@ func TestOnRealHosts(t *testing.T) {
 	t.Run("TransferGoesOnWithoutItsClient", r.clientLess)
 	t.Run("FinishThatIsNotAnsweredLeavesBothGuests", r.lostFinish)
 	t.Run("ConnectionsAreGivenBack", r.connections)
+	t.Run("DeadPeerHoldsUpNobody", r.deadPeer)
+	t.Run("StuckQEMUDoesNotHoldUpTheList", r.stuckQEMU)
 }
 
 func (r *rig) stoppedLibvirtd(t *testing.T) {
@@ -52,7 +58,7 @@ func (r *rig) inFinish(t *testing.T) (uuid string, outcome <-chan error) {
 	t.Helper()
 	uuid = r.running(t)
 	outcome = r.send(t, r.drivers[0], uuid)
-	waitFor(t, r.drivers[1], uuid, "arriving", func(d hypervisor.Domain) bool { return d.Pause == hypervisor.PausedIncoming })
+	within(t, "memory is on its way", func() bool { return r.sent(t, uuid) > 1<<20 })
 	there := r.cluster.Host(2)
 	must(t, there.Pause(t.Context(), testbed.Libvirtd))
 	t.Cleanup(func() { must(t, there.Cont(context.WithoutCancel(t.Context()), testbed.Libvirtd)) })
@@ -60,6 +66,20 @@ func (r *rig) inFinish(t *testing.T) (uuid string, outcome <-chan error) {
 		return d.State == hypervisor.Paused && d.Pause == hypervisor.PausedOutgoing && d.Migrating
 	})
 	return uuid, outcome
+}
+
+// sent is how many bytes of memory have left the first host.
+func (r *rig) sent(t *testing.T, uuid string) uint64 {
+	t.Helper()
+	n, err := onDomain(t.Context(), r.drivers[0], "test", uuid, reads, func(d *lv.Domain) (uint64, error) {
+		stats, err := d.GetJobStats(0)
+		if err != nil {
+			return 0, err
+		}
+		return stats.MemProcessed, nil
+	})
+	must(t, err)
+	return n
 }
 
 // running makes a heavy guest that executes on the first host, and ends it everywhere.
@@ -109,6 +129,9 @@ func (r *rig) undecidedSource(t *testing.T) {
 }
 
 func (r *rig) lostFinish(t *testing.T) {
+	if testing.Short() {
+		t.Skip("libvirt gives the peer up after 20 s: not in the short form")
+	}
 	uuid, outcome := r.inFinish(t)
 	if err := r.drivers[0].AbortJob(t.Context(), uuid); err != nil {
 		t.Errorf("abort after the transfer: %v", err)
@@ -161,4 +184,41 @@ func (r *rig) connections(t *testing.T) {
 		return left == 1
 	})
 	closeConn(conn)
+}
+
+func (r *rig) deadPeer(t *testing.T) {
+	p := NewPeer()
+	uuid, _ := r.guest(t, false)
+	for _, uri := range []string{
+		"qemu+tls://10.94.0.99/system",        // a host that is off
+		"qemu+unix:///system?socket=/nowhere", // no libvirtd
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		start := time.Now()
+		_, err := p.Lookup(ctx, uri, uuid)
+		cancel()
+		if took := time.Since(start); !errs.Is(err, errs.Unavailable) || took > 3*time.Second {
+			t.Errorf("%s: %v after %v, want unavailable after at most a second", uri, err, took)
+		}
+	}
+}
+
+// stuckQEMU: a guest whose process is stopped answers no monitor command.
+func (r *rig) stuckQEMU(t *testing.T) {
+	stuck, xml := r.guest(t, false)
+	must(t, r.drivers[0].CreatePaused(t.Context(), xml))
+	t.Cleanup(func() { must(t, r.drivers[0].Destroy(context.WithoutCancel(t.Context()), stuck)) })
+	for _, pid := range r.processes(t, stuck) {
+		r.exec(t, "kill", "-STOP", strconv.Itoa(pid))
+	}
+	other := r.running(t)
+	list, err := r.drivers[0].List(t.Context())
+	must(t, err)
+	got := map[string]hypervisor.PauseReason{}
+	for _, d := range list {
+		got[d.UUID] = d.Pause
+	}
+	if diff := cmp.Diff(map[string]hypervisor.PauseReason{stuck: hypervisor.PausedOther, other: 0}, got); diff != "" {
+		t.Errorf("pause reasons (-want +got):\n%s", diff)
+	}
 }
