@@ -23,12 +23,9 @@ type follower struct {
 
 	// log is the stored log as of our last request; nil if it has to be loaded.
 	log *Saved
-	// before is the run that was found when the log was first loaded.
+	// before is the run that was found when the log was first loaded. It may still write
+	// its last; one that is neither before nor this came later.
 	before *string
-	// wrote is set when this follower has written to the log.
-	wrote bool
-	// seen is the state of the file that the log covers.
-	seen file
 	// settle is set when the position has to be written though nothing came.
 	settle bool
 	// rotateAt is how large on disk the file may become until it is cut.
@@ -51,9 +48,6 @@ func (m *Manager) step(ctx context.Context, f *follower) error {
 		if now, err = look(path); err != nil {
 			return err
 		}
-		if f.dropped.Load() || f.log != nil && !f.settle && now == f.seen {
-			return nil
-		}
 		if err = m.update(ctx, f, path, now); !errs.Is(err, errs.Conflict) {
 			return err
 		}
@@ -71,7 +65,6 @@ func (m *Manager) update(ctx context.Context, f *follower, path string, now file
 		if f.owned() {
 			f.log.At = at
 		}
-		f.seen = now
 		return nil
 	}
 	next, err := m.take(*f.log, at, path, now)
@@ -84,21 +77,19 @@ func (m *Manager) update(ctx context.Context, f *follower, path string, now file
 	if err := m.save(ctx, f, next); err != nil {
 		return err
 	}
-	f.seen, f.settle = now, false
+	f.settle = false
 	if next.At.Cut > 0 {
 		m.rotate(f, path, now)
 	}
 	return nil
 }
 
-// owned reports whether the stored position is known to be of this run. Nobody else
-// writes then, or Save says so.
-func (f *follower) owned() bool { return f.log != nil && f.log.At.Run == f.guest.Run }
+// owned reports whether the stored position is of this run.
+func (f *follower) owned() bool { return f.log.At.Run == f.guest.Run }
 
-// load gets the stored log. Until the position is of this run it is loaded before every
-// change, as the run before may still have written its last.
+// load gets the stored log if it is not known. That it has changed since, Save says.
 func (m *Manager) load(ctx context.Context, f *follower) error {
-	if f.owned() {
+	if f.log != nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
@@ -111,7 +102,7 @@ func (m *Manager) load(ctx context.Context, f *follower) error {
 	if f.before == nil {
 		f.before = &run
 	}
-	if run != f.guest.Run && (f.wrote || run != *f.before) {
+	if run != f.guest.Run && run != *f.before {
 		return errTaken
 	}
 	f.log = &s
@@ -194,7 +185,7 @@ func (m *Manager) save(ctx context.Context, f *follower, next Saved) error {
 		f.log = nil
 		return err
 	}
-	f.log, f.wrote = &saved, true
+	f.log = &saved
 	return nil
 }
 

@@ -95,6 +95,20 @@ func TestATruncatedOrReplacedFileIsReadFromItsBeginning(t *testing.T) {
 	}
 }
 
+func TestAFileReplacedByALongerOneIsReadFromItsBeginning(t *testing.T) {
+	store := newMemStore()
+	h := newHost(t.TempDir(), "hv1", store)
+	h.Follow(h.guest("run1"))
+	h.print(t, "old\n")
+	h.Round(t.Context())
+	if err := os.Rename(h.Path("web1"), h.Path("web1")+".1"); err != nil {
+		t.Fatal(err)
+	}
+	h.print(t, "longer than before\n")
+	h.Round(t.Context())
+	want(t, "replaced", store.text(web1), "old\nlonger than before\n")
+}
+
 func TestAFileTruncatedBetweenTwoLooksAtItMayGrowPastTheOldEnd(t *testing.T) {
 	store := newMemStore()
 	h := newHost(t.TempDir(), "hv1", store)

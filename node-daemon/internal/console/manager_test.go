@@ -3,6 +3,7 @@ package console_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -124,6 +125,27 @@ func TestAFileThatCannotBeReadIsLoggedOncePerChangeAndHurtsNobody(t *testing.T) 
 	}
 	if err := h.Finish(t.Context(), "uuid of pipe"); err != nil || h.Following("uuid of pipe") {
 		t.Errorf("a file that cannot be read keeps the guest from being finished: %v", err)
+	}
+}
+
+func TestWhatTakesTheFilesPlaceIsNeitherReadNorWaitedFor(t *testing.T) {
+	dir := t.TempDir()
+	link, pipe, other := filepath.Join(dir, "link"), filepath.Join(dir, "pipe"), filepath.Join(dir, "other")
+	printTo(t, other, "secret\n")
+	if err := os.Symlink(other, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := console.Read(link); !errors.Is(err, syscall.ELOOP) {
+		t.Errorf("a link: %v", err)
+	}
+	if _, err := console.Read(pipe); !errs.Is(err, errs.Invalid) {
+		t.Errorf("a pipe: %v", err)
+	}
+	if _, err := console.Read(other); !errs.Is(err, errs.Unavailable) {
+		t.Errorf("another file: %v", err)
 	}
 }
 

@@ -94,14 +94,39 @@ func TestADaemonKilledAroundACutReadsNothingTwice(t *testing.T) {
 			}
 			h.restart()
 			h.Follow(g)
+			h.Round(t.Context()) // settles what was done, or does it
 			h.Round(t.Context())
+			if at := store.logs[web1].At; at.Cut != 0 {
+				t.Errorf("%s: the position still announces a cut: %+v", name, at)
+			}
 			h.print(t, "after\n")
 			h.Round(t.Context())
 			finish(t, h)
 			want(t, fmt.Sprintf("%s, cut done: %v", name, done), store.text(web1), onePass([]byte(text+"after\n"), 1000, 256<<10))
-			if at := store.logs[web1].At; at.Cut != 0 {
-				t.Errorf("%s: the position still announces a cut: %+v", name, at)
-			}
+		}
+	}
+}
+
+func TestAFinishedLogAnnouncesNoCut(t *testing.T) {
+	for name, dir := range filesystems(t) {
+		store := newMemStore()
+		h := newHost(dir, "hv1", store, rotating)
+		h.Follow(h.guest("run1"))
+		h.print(t, strings.Repeat("0123456789abcde\n", 10_000))
+		finish(t, h)
+		if at := store.logs[web1].At; at.Cut != 0 || at.Offset != h.Size("web1") {
+			t.Errorf("%s: the position is %+v, the file %d bytes long", name, at, h.Size("web1"))
+		}
+		if n := onDisk(t, h.Path("web1")); n > 8<<10 {
+			t.Errorf("%s: the file still takes %d bytes", name, n)
+		}
+	}
+}
+
+func TestWholeBlocksAreCutButNeverTheWholeFile(t *testing.T) {
+	for offset, want := range map[int64]int64{0: 0, 1: 0, 4096: 0, 4097: 4096, 8192: 4096, 8193: 8192} {
+		if got := console.Cuttable(offset); got != want {
+			t.Errorf("of %d bytes %d can be cut, want %d", offset, got, want)
 		}
 	}
 }

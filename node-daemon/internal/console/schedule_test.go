@@ -90,7 +90,7 @@ func TestAnyScheduleOfReadingYieldsWhatTheGuestPrinted(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"print": func(t *rapid.T) { l.print(output().Draw(t, "output")) },
 			"chat": func(t *rapid.T) {
-				for i := range 40 {
+				for i := range 25 {
 					l.print(fmt.Sprintf("%s%d\n", strings.Repeat("chat ", 80), i))
 				}
 			},
