@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/parallelvirtualcluster/pvc/testbed/ensemble"
 	"github.com/parallelvirtualcluster/pvc/testbed/host"
 )
 
@@ -139,6 +140,16 @@ func (c *Cluster) ZooKeeperAddrs() []string {
 	return addrs
 }
 
+// ZooKeeperLeader is the number of the host whose server leads, 0 if none says so.
+func (c *Cluster) ZooKeeperLeader(ctx context.Context) int {
+	for i, addr := range c.ZooKeeperAddrs() {
+		if c.hosts[i].On() && ensemble.ModeOf(ctx, addr) == ensemble.Leader {
+			return i + 1
+		}
+	}
+	return 0
+}
+
 func (o Options) stateFile() string { return filepath.Join(o.dir(), "cluster.json") }
 
 func (o Options) newSwitch(lock *os.File) *host.Switch {
@@ -224,12 +235,29 @@ func (c *Cluster) boot(ctx context.Context) error {
 	if err := c.sw.PowerOn(ctx); err != nil {
 		return err
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	for _, h := range c.hosts {
-		g.Go(func() error { return h.PowerOn(gctx) })
-	}
-	if err := g.Wait(); err != nil {
+	if err := c.PowerOn(ctx); err != nil {
 		return err
 	}
 	return c.WaitReady(ctx)
+}
+
+// PowerOn switches on all hosts that are off, at once, and does not wait for
+// their services: see WaitReady.
+func (c *Cluster) PowerOn(ctx context.Context) error {
+	g, gctx := errgroup.WithContext(ctx)
+	for _, h := range c.hosts {
+		if !h.On() {
+			g.Go(func() error { return h.PowerOn(gctx) })
+		}
+	}
+	return g.Wait()
+}
+
+// PowerCut cuts all hosts from power, at once.
+func (c *Cluster) PowerCut() error {
+	var g errgroup.Group
+	for _, h := range c.hosts {
+		g.Go(h.PowerCut)
+	}
+	return g.Wait()
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/testbed/host"
 )
 
-const deadline = 60 * time.Second
+const deadline = 2 * time.Minute
 
 // up builds a cluster that only this package uses, without our daemons.
 func up(t *testing.T) *testbed.Cluster {
@@ -152,6 +152,16 @@ func TestCluster(t *testing.T) {
 		must(t, c.Host(3).PowerOn(t.Context()))
 		must(t, c.WaitReady(t.Context()))
 	})
+	t.Run("KilledLeaderIsReplaced", func(t *testing.T) {
+		old := c.ZooKeeperLeader(t.Context())
+		if old == 0 {
+			t.Fatal("no leader")
+		}
+		must(t, c.Host(old).KeepDown(t.Context(), testbed.ZooKeeper))
+		within(t, "another leader", func() bool { l := c.ZooKeeperLeader(t.Context()); return l != 0 && l != old })
+		must(t, c.Host(old).Up(t.Context(), testbed.ZooKeeper))
+		must(t, c.WaitReady(t.Context()))
+	})
 	t.Run("AnotherProcessFindsTheCluster", func(t *testing.T) {
 		other, err := testbed.Open(testbed.DefaultRoot(), "tb")
 		must(t, err)
@@ -164,6 +174,11 @@ func TestCluster(t *testing.T) {
 		within(t, "the tiny guest ends", func() bool { return strings.Contains(string(read(t, tickLog)), "TICK powerdown") })
 		virsh(t, c.Host(2), "shutdown", "linux")
 		within(t, "both are gone", func() bool { return virsh(t, c.Host(2), "list", "--all", "--name") == "" })
+	})
+	t.Run("ColdStartOfTheSite", func(t *testing.T) {
+		must(t, c.PowerCut())
+		must(t, c.PowerOn(t.Context()))
+		must(t, c.WaitReady(t.Context()))
 	})
 	console, err := guest.Console(read(t, linuxLog))
 	must(t, err)

@@ -74,7 +74,7 @@ if [ -n "$problems" ]; then
 fi
 missing=$(missing_packages)
 if [ -z "$missing" ]; then
-  echo 'preflight: everything that is needed is installed'
+  [ "$mode" = --check ] || echo 'preflight: everything that is needed is installed'
 elif [ "$mode" = --check ]; then
   echo "preflight: missing Debian packages: $missing" >&2
   exit 1

@@ -60,8 +60,7 @@ func Run(ctx context.Context, c *testbed.Cluster, out io.Writer) error {
 			return fmt.Errorf("demo, step %q: %w\nlogs of the hosts: %s", step.title, err, c.Host(1).Path("/var/log/pvcd.log"))
 		}
 	}
-	s.farewell()
-	return nil
+	return s.farewell(ctx)
 }
 
 func (s *show) makeGuests(ctx context.Context) error {
@@ -273,22 +272,42 @@ func lastTick(text string) (n int, boot bool) {
 	return n, boot
 }
 
-func (s *show) farewell() {
-	h := "@" + s.cluster.TokenHeaderFile()
-	fmt.Fprintf(s.out, `
+func (s *show) farewell(ctx context.Context) error {
+	host, err := s.whereIs(ctx, tiny)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(s.out, `
 === The cluster stays up
 
   API     %[1]s  (on the primary; bin/pvc-testbed status finds it after a take-over)
   token   %[2]s  (in the header X-Api-Key)
 
 Try next, in this or another shell:
-  curl -sS -H %[3]s %[1]s/api/v1/vm
-  curl -sS -H %[3]s -d action=unmigrate -d wait=True %[1]s/api/v1/vm/%[4]s/node
-  curl -sS -H %[3]s -d state=start -d wait=True %[1]s/api/v1/vm/%[5]s/state
+  curl -sS -H @%[3]s %[1]s/api/v1/vm
+  curl -sS -H @%[3]s -d action=migrate -d wait=True %[1]s/api/v1/vm/%[4]s/node
+  curl -sS -H @%[3]s -d state=start -d wait=True %[1]s/api/v1/vm/%[5]s/state
   bin/pvc-testbed status
-  bin/pvc-testbed crash 3; bin/pvc-testbed boot 3       a power cut, and the host's return
-  bin/pvc-testbed exec 1 virsh console %[4]s            the guest's terminal (leave with Ctrl-])
+  bin/pvc-testbed kill pvcd 1                 its guests do not notice; it is started again
+  bin/pvc-testbed exec %[6]s virsh list          what runs on a host
+  bin/pvc-testbed exec %[6]s virsh console %[4]s  a guest's terminal; leave it with Ctrl-]
 
 Stop it:  make demo-down
-`, s.api.URL, s.api.Token, h, tiny, linux)
+`, s.api.URL, s.api.Token, s.cluster.TokenHeaderFile(), tiny, linux, host)
+	return err
+}
+
+// whereIs is the node that a VM is assigned to.
+func (s *show) whereIs(ctx context.Context, vm string) (string, error) {
+	status, body, err := s.api.Call(ctx, http.MethodGet, "/api/v1/vm/"+vm+"/node", nil)
+	if err != nil {
+		return "", err
+	}
+	var answer struct {
+		Node string `json:"node"`
+	}
+	if err := json.Unmarshal(body, &answer); err != nil || status != http.StatusOK {
+		return "", fmt.Errorf("node of VM %s: %d %s", vm, status, body)
+	}
+	return answer.Node, nil
 }

@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash
 # Called by udhcpc with what the server gave in the environment.
 PATH=/bin
 # shellcheck disable=SC2154 # interface, ip, mask and router come from udhcpc

@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash
 # The first process of the Linux guest. Words on the kernel command line:
 #   seq=MS  write a sequence every MS milliseconds   hb=S  heartbeat every S seconds (default 1)
 #   ip=A/L  static address on eth0                   noacpi  ignore the power button
