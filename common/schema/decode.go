@@ -1,8 +1,11 @@
 package schema
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"sort"
 	"strconv"
 	"strings"
@@ -66,7 +69,7 @@ func DecodeVM(t Tree, uuid string) (vm *model.VM, ok bool, err error) {
 		claim, cerr := DecodeClaim(d)
 		vm.Claim = claim
 		if cerr != nil {
-			err = fmt.Errorf("%s: %w", Claim(uuid), cerr)
+			err = errors.Join(err, fmt.Errorf("%s: %w", Claim(uuid), cerr))
 		}
 	}
 	return vm, true, err
@@ -91,7 +94,11 @@ func genOf(children []string) string {
 // writing, so it is returned with an owner that is no node, beside the error.
 func DecodeClaim(data string) (*model.Claim, error) {
 	c := new(model.Claim)
-	if err := json.Unmarshal([]byte(data), c); err != nil {
+	err := json.Unmarshal([]byte(data), c)
+	if err == nil && c.Owner.Node == "" {
+		err = errors.New("a claim without an owner")
+	}
+	if err != nil {
 		return &model.Claim{Owner: model.ClaimHost{Node: "unreadable"}}, err
 	}
 	return c, nil
@@ -114,7 +121,8 @@ func DecodeNode(t Tree, name string) (n *model.Node, ok bool, err error) {
 		}
 		i, perr := strconv.Atoi(s)
 		if perr != nil {
-			err = fmt.Errorf("%s: %q is not a number", Node(name, key), model.Clip(s))
+			err = errors.Join(err, notNumber(name, key, s))
+			return 0 // out of range, Atoi returns the nearest
 		}
 		return i
 	}
@@ -132,18 +140,24 @@ func DecodeNode(t Tree, name string) (n *model.Node, ok bool, err error) {
 	for len(static) < 4 {
 		static = append(static, "")
 	}
-	n.CPUCount, _ = strconv.Atoi(static[0])
+	var perr error
+	if n.CPUCount, perr = strconv.Atoi(cmp.Or(static[0], "0")); perr != nil {
+		n.CPUCount, err = 0, errors.Join(err, notNumber(name, NodeStaticData, static[0]))
+	}
 	n.Kernel, n.OS, n.Arch = static[1], static[2], static[3]
 	n.MemTotal, n.MemUsed = number(NodeMemTotal), number(NodeMemUsed)
 	n.MemFree, n.MemAlloc = number(NodeMemFree), number(NodeMemAlloc)
 	n.VCPUAlloc, n.DomainsCount = number(NodeVCPUAlloc), number(NodeDomainsCount)
-	n.CPULoad, _ = strconv.ParseFloat(text(NodeCPULoad), 64)
+	load := cmp.Or(text(NodeCPULoad), "0")
+	if n.CPULoad, perr = strconv.ParseFloat(load, 64); perr != nil || math.IsNaN(n.CPULoad) || math.IsInf(n.CPULoad, 0) {
+		n.CPULoad, err = 0, errors.Join(err, notNumber(name, NodeCPULoad, load)) // JSON has no word for NaN
+	}
 	n.RunningDomains = strings.Fields(text(NodeRunningDomains))
-	n.Keepalive, _ = strconv.ParseInt(text(NodeKeepalive), 10, 64)
+	n.Keepalive = int64(number(NodeKeepalive))
 	n.Condition, n.FlushReport = text(NodeCondition), text(NodeFlush)
 	if d, _, there := t.Data(Node(name, NodeFacts)); there && len(d) > 0 {
 		if jerr := json.Unmarshal([]byte(d), &n.Facts); jerr != nil {
-			err = fmt.Errorf("%s: %w", Node(name, NodeFacts), jerr)
+			n.Facts, err = model.NodeFacts{}, errors.Join(err, fmt.Errorf("%s: %w", Node(name, NodeFacts), jerr))
 		}
 	}
 	n.SessionChild, n.Session = decodeSession(t, name)
@@ -151,6 +165,10 @@ func DecodeNode(t Tree, name string) (n *model.Node, ok bool, err error) {
 	n.VMs = append([]string(nil), t.Children(Node(name, NodeVMs))...)
 	sort.Strings(n.VMs)
 	return n, true, err
+}
+
+func notNumber(node, key, value string) error {
+	return fmt.Errorf("%s: %q is not a number", Node(node, key), model.Clip(value))
 }
 
 // decodeSession returns the identity child of a node's session, nil if there is none.
