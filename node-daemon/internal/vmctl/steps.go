@@ -193,6 +193,7 @@ func (c *Controller) undefine(ctx context.Context, j *job, _ Action) error {
 
 // release gives the claim back; the guest's process was seen to be gone.
 func (c *Controller) release(ctx context.Context, j *job, a Action) error {
+	c.follow(j) // what the guest said while this daemon was not there
 	if err := c.o.Console.Finish(ctx, j.uuid); err != nil {
 		return err
 	}

@@ -238,6 +238,7 @@ func (c *Controller) writeGone(ctx context.Context, j *job, _ Action) error {
 	m := j.w.VM.Migration
 	source := m.Source == j.host.Node
 	if source {
+		c.follow(j)
 		if err := c.o.Console.Finish(ctx, j.uuid); err != nil {
 			return err
 		}
