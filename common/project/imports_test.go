@@ -84,7 +84,7 @@ func TestForeignLibrariesStayBehindTheirSeam(t *testing.T) {
 		"libvirt.org/go/libvirt":      {libvirt},
 		"github.com/ceph/go-ceph":     {rados},
 		"github.com/go-zookeeper/zk":  {"common/coord/zk"},
-		"gopkg.in/yaml.v3":            {"common/config"},
+		"gopkg.in/yaml.v3":            {"common/config", "testbed"},
 		"github.com/gorilla/mux":      {"api-daemon"},
 		"github.com/gorilla/sessions": {"api-daemon/internal/auth"},
 	}

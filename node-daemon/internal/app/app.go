@@ -55,6 +55,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 // daemon is what the loops of one registration share.
 type daemon struct {
 	config     *config.Node
+	host       liveness.Host
 	log        *obs.Log
 	coord      coord.Options
 	hypervisor hypervisor.Hypervisor
@@ -79,13 +80,13 @@ func serve(ctx context.Context, c *config.Node, stdout io.Writer) error {
 		return err
 	}
 	driver := libvirt.New(libvirt.Options{URI: c.Migration.LibvirtURI, Logger: log.Logger})
-	d := &daemon{config: c, log: log, hypervisor: driver, coord: coord.Options{
+	d := &daemon{config: c, host: host, log: log, hypervisor: driver, coord: coord.Options{
 		Servers: config.Servers(c.Cluster.Coordinators), Timeout: c.Cluster.ZooKeeper.SessionTimeout, Digest: digest.Reveal(),
 	}}
 	d.store = new(consoleStore)
-	d.console = d.newConsole()
+	d.console = console.New(d.consoleOptions())
 	d.vms = d.newController(libvirt.NewPeer())
-	d.registrar = d.newRegistrar(host)
+	d.registrar = d.newRegistrar()
 
 	reloads := service.NewReloads(log.Logger)
 	reloads.Add("log", log.Reopen)
@@ -97,7 +98,7 @@ func serve(ctx context.Context, c *config.Node, stdout io.Writer) error {
 	return group.Run(ctx)
 }
 
-func (d *daemon) newRegistrar(host liveness.Host) *liveness.Registrar {
+func (d *daemon) newRegistrar() *liveness.Registrar {
 	c := d.config
 	mode := model.ModeHypervisor
 	if c.IsCoordinator() {
@@ -105,7 +106,7 @@ func (d *daemon) newRegistrar(host liveness.Host) *liveness.Registrar {
 	}
 	ipmi := c.Fencing.IPMI
 	return liveness.New(liveness.Options{
-		Node: c.Name, Mode: mode, Host: host, Version: version.Version, LockDir: c.Dirs.Lock,
+		Node: c.Name, Mode: mode, Host: d.host, Version: version.Version, LockDir: c.Dirs.Lock,
 		IPMI: liveness.IPMI{Host: ipmi.Host, User: ipmi.User, Password: ipmi.Password.Reveal()},
 		Dial: zk.Dial, Coord: d.coord, Guests: d.guests, Facts: d.facts, Logger: d.log.Logger,
 	})
@@ -125,7 +126,7 @@ func (d *daemon) newController(peer hypervisor.Peer) *vmctl.Controller {
 
 // facts are what the host tells about itself.
 func (d *daemon) facts(ctx context.Context) (model.NodeFacts, error) {
-	f := model.NodeFacts{Version: version.Version, MigrationURI: d.config.PeerURI(d.config.Name)}
+	f := model.NodeFacts{Version: version.Version, MachineID: d.host.MachineID, MigrationURI: d.config.PeerURI(d.config.Name)}
 	if a := d.config.Networking.Cluster.Address; a.IsValid() {
 		f.Address = a.Addr().String()
 	}

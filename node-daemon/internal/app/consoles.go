@@ -51,11 +51,11 @@ func (s *consoleStore) get(ctx context.Context, path string) ([]byte, coord.Stat
 	return session.Client().Get(ctx, path)
 }
 
-func (d *daemon) newConsole() *console.Manager {
+func (d *daemon) consoleOptions() console.Options {
 	l := d.config.Logging
-	return console.New(console.Options{
-		Dir: d.config.Dirs.ConsoleLog, Node: d.config.Name, Interval: time.Second,
+	return console.Options{
+		Dir: d.config.Dirs.ConsoleLog, Node: d.config.Name, BootID: d.host.BootID, Interval: time.Second,
 		Lines: l.ConsoleLines, MaxBytes: l.ConsoleMaxBytes, RotateBytes: int64(l.ConsoleRotateBytes),
 		Store: console.NewZKStore(d.store.commit, d.store.get), Logger: d.log.Logger,
-	})
+	}
 }

@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"net"
+	"strings"
 	"time"
 
 	"github.com/parallelvirtualcluster/pvc/common/cluster"
@@ -37,10 +39,15 @@ func (d *daemon) work(ctx context.Context, s *liveness.Session) error {
 	return group.Run(ctx)
 }
 
+// coordinators are the names of the nodes behind the configured servers. One that is
+// configured by address names nobody, and takes part under the name it registers.
 func (d *daemon) coordinators() []string {
 	var names []string
 	for _, e := range d.config.Cluster.Coordinators {
-		names = append(names, e.Host)
+		if net.ParseIP(e.Host) == nil {
+			name, _, _ := strings.Cut(e.Host, ".")
+			names = append(names, name)
+		}
 	}
 	return names
 }

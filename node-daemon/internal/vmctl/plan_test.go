@@ -30,7 +30,6 @@ func domain(s hypervisor.State, p hypervisor.PauseReason) hypervisor.Domain {
 }
 
 var (
-	absent     = hypervisor.Domain{}
 	running    = domain(hypervisor.Running, 0)
 	fresh      = domain(hypervisor.Paused, hypervisor.PausedStart)
 	suspended  = domain(hypervisor.Paused, hypervisor.PausedByRequest)
