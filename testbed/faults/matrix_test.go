@@ -1,0 +1,158 @@
+package faults_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/parallelvirtualcluster/pvc/testbed/faults"
+	"github.com/parallelvirtualcluster/pvc/testbed/guest"
+)
+
+// dangerous are the cells of the short form.
+var dangerous = []string{
+	"transfer/kill source pvcd",
+	"hand-over/stop source pvcd",
+	"adopt/kill target pvcd",
+	"transfer/kill source libvirtd",
+	"finish/link cut between them",
+	"transfer/power cut of target",
+}
+
+// TestMigrationUnderFaultsEndsWithOneGuestAndOneTruth breaks each thing at each step
+// of the handshake.
+func TestMigrationUnderFaultsEndsWithOneGuestAndOneTruth(t *testing.T) {
+	needLab(t)
+	m := matrix{t: t}
+	only := os.Getenv("PVC_FAULT_CELLS") // step/fault, …: by hand, when a cell is looked into
+	left := 0
+	for _, s := range steps {
+		for _, f := range allFaults {
+			cell := s.name + "/" + f.name
+			if only != "" && !slices.Contains(strings.Split(only, ","), cell) || only == "" && !long && !slices.Contains(dangerous, cell) {
+				left++
+				continue
+			}
+			t.Run(cell, func(t *testing.T) { m.cell(t, s, f) })
+		}
+	}
+	if left > 0 {
+		t.Logf("%d cells of the matrix are left to PVC_TEST_LONG=1", left)
+	}
+	t.Logf("results:\n| step | fault | the guest | in order after | longest stand-still |\n|---|---|---|---|---|\n%s", strings.Join(m.rows, "\n"))
+}
+
+// matrix moves one guest through the cells for as long as it lives.
+type matrix struct {
+	t    *testing.T
+	vm   *vm
+	made int
+	rows []string
+}
+
+// guest returns a guest that runs and writes.
+func (x *matrix) guest(t *testing.T) *vm {
+	t.Helper()
+	must(t, lab.WaitReady(t.Context()))
+	if x.vm == nil {
+		x.made++
+		x.vm = newVM(x.t, lab, fmt.Sprintf("ff-%d", x.made), lab.Host(1))
+	}
+	return x.vm
+}
+
+func (x *matrix) cell(t *testing.T, s step, f fault) {
+	v := x.guest(t)
+	x.vm = nil // again when it has stood this
+	m := &move{vm: v}
+	m.source = v.host(t, v.waitSettled(t))
+	m.target = v.next(m.source)
+	v.writes(t)
+
+	begin := time.Now()
+	release := s.reach(t, m)
+	f.begin(t, m)
+	release()
+	lost := false
+	if f.end != nil {
+		lost = m.waitOut(t, f)
+	}
+	took, err := wait(deadline, func() error { _, err := v.settled(t.Context()); return err })
+	if err != nil {
+		t.Fatalf("not in order: %v", err)
+	}
+	if took > f.within {
+		t.Errorf("in order after %v, promised is %v", took, f.within)
+	}
+	if err := faults.Once(v.witness.History()); err != nil {
+		t.Error(err)
+	}
+	how := m.outcome(t, lost)
+	x.rows = append(x.rows, fmt.Sprintf("| %s | %s | %s | %.1f s | %.1f s |", s.name, f.name, how, took.Seconds(), faults.Gap(v.witness.History(), begin).Seconds()))
+	if !t.Failed() && !lost {
+		x.vm = v
+	}
+}
+
+// waitOut waits until the fault has been repaired. lost reports that the target owned
+// the guest when it lost its power: then the guest is gone, and nobody has started
+// it elsewhere.
+func (m *move) waitOut(t *testing.T, f fault) (lost bool) {
+	t.Helper()
+	f.end(t, m)
+	if f.name != "power cut of target" {
+		return false
+	}
+	r, err := m.records(t.Context())
+	must(t, err)
+	return r.claim == nil || r.claim.Owner.Node == m.target.Name
+}
+
+// outcome judges what the guest has written, and says where it is.
+func (m *move) outcome(t *testing.T, lost bool) string {
+	t.Helper()
+	node, err := m.settled(t.Context())
+	must(t, err)
+	if lost {
+		if node != m.target.Name {
+			t.Errorf("the guest was lost with %s and started on %s", m.target.Name, node)
+		}
+		return "lost with the target, starts there when it is back"
+	}
+	m.writes(t)
+	m.checkConsole(t)
+	if node == m.source.Name {
+		return "stays"
+	}
+	return "moves"
+}
+
+// checkConsole waits until the console log holds what the guest has written to its
+// disk by now, and fails if a line is missing or doubled.
+func (m *move) checkConsole(t *testing.T) {
+	t.Helper()
+	disk, err := m.sequence()
+	must(t, err)
+	within(t, "the console log is complete", func() error {
+		var answer struct{ Data string }
+		if err := json.Unmarshal([]byte(m.call(t, http.MethodGet, m.path("/console"))), &answer); err != nil {
+			return err
+		}
+		s, err := guest.Console([]byte(answer.Data))
+		switch {
+		case err != nil:
+			return err
+		case s.Boot != disk.Boot:
+			return errors.New("it is of another boot")
+		case s.Last < disk.Last:
+			return fmt.Errorf("it ends with %d, the disk with %d", s.Last, disk.Last)
+		}
+		return nil
+	})
+}
