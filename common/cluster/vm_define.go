@@ -23,9 +23,6 @@ func (c *Cluster) DefineVM(ctx context.Context, r DefineVM) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	if err := model.CheckVMName(spec.Name); err != nil {
-		return Answer{}, err
-	}
 	needs, err := c.resources(ctx, spec)
 	if err != nil {
 		return Answer{}, err
@@ -74,6 +71,9 @@ func create(t *coord.Txn, spec *domxml.Spec, xml, node string) {
 func (c *Cluster) document(xml string) (string, *domxml.Spec, error) {
 	spec, err := domxml.Parse(xml)
 	if err != nil {
+		return "", nil, err
+	}
+	if err := model.CheckVMName(spec.Name); err != nil {
 		return "", nil, err
 	}
 	if err := c.o.Policy.Check(xml); err != nil {
