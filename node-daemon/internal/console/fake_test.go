@@ -20,7 +20,7 @@ type memStore struct {
 	fail func(op, uuid string) error
 	// lose is asked after a log was saved: an error is the caller's answer.
 	lose func(s console.Saved) error
-	// before is called before a log is saved, with the lock not held.
+	// before is called before the next log is saved, with the lock not held.
 	before func()
 }
 
@@ -36,8 +36,11 @@ func (m *memStore) Load(ctx context.Context, uuid string) (console.Saved, error)
 }
 
 func (m *memStore) Save(ctx context.Context, uuid string, s console.Saved) (console.Saved, error) {
-	if before := m.before; before != nil {
-		m.before = nil
+	m.mu.Lock()
+	before := m.before
+	m.before = nil
+	m.mu.Unlock()
+	if before != nil {
 		before()
 	}
 	m.mu.Lock()

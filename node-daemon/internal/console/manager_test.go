@@ -84,6 +84,26 @@ func TestRecordsThatCannotBeWrittenAreWrittenLater(t *testing.T) {
 	})
 }
 
+func TestAGuestThatIsBeingFinishedHoldsUpNobody(t *testing.T) {
+	store := newMemStore()
+	h := newHost(t.TempDir(), "hv1", store)
+	h.Follow(h.guest("run1"))
+	h.print(t, "one\n")
+	saving, answer, finished := make(chan struct{}), make(chan struct{}), make(chan error)
+	store.before = func() { close(saving); <-answer }
+	go func() { finished <- h.Finish(t.Context(), web1) }()
+	<-saving
+	h.Follow(console.Guest{UUID: "uuid of web2", Name: "web2", Run: "run2"})
+	printTo(t, h.Path("web2"), "two\n")
+	h.Round(t.Context())
+	want(t, "of the neighbour", store.text("uuid of web2"), "two\n")
+	close(answer)
+	if err := <-finished; err != nil {
+		t.Error(err)
+	}
+	want(t, "of the finished guest", store.text(web1), "one\n")
+}
+
 func TestAFileThatCannotBeReadIsLoggedOncePerChangeAndHurtsNobody(t *testing.T) {
 	store := newMemStore()
 	dir := t.TempDir()
