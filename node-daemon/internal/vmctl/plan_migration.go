@@ -112,6 +112,10 @@ func planIncoming(h Host, l Limits, w Wanted, s Seen, now time.Time) Action {
 		if arrived && m.Phase == model.MigrationSending {
 			return Action{Step: WriteArrived}
 		}
+		if !s.gone() {
+			// The last event comes while the hypervisor still calls it incomplete.
+			return Action{Step: Wait, After: l.Silence}
+		}
 		return Action{}
 	case model.MigrationArrived:
 		if s.SourceGone {
