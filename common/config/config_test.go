@@ -16,19 +16,6 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/errs"
 )
 
-func TestPathPrefersTheFlagThenTheEnvironment(t *testing.T) {
-	t.Setenv("PVC_TEST_FILE", "/env")
-	for _, tt := range []struct{ flag, env, want string }{
-		{"/flag", "PVC_TEST_FILE", "/flag"},
-		{"", "PVC_TEST_FILE", "/env"},
-		{"", "PVC_TEST_FILE_UNSET", "/default"},
-	} {
-		if got := Path(tt.flag, tt.env, "/default"); got != tt.want {
-			t.Errorf("Path(%q, %q) = %q, want %q", tt.flag, tt.env, got, tt.want)
-		}
-	}
-}
-
 func TestEndpointHasAHostAndAPort(t *testing.T) {
 	for text, want := range map[string]string{
 		"hv1": "hv1:2181", "HV1.example.net:2182": "hv1.example.net:2182", "192.0.2.1": "192.0.2.1:2181",

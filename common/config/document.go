@@ -27,18 +27,6 @@ const (
 	APIEnv   = "PVC_CONFIG_FILE"
 )
 
-// Path says which file to read: the one of the command line if given, else that of
-// the environment variable env, else def.
-func Path(flag, env, def string) string {
-	if flag != "" {
-		return flag
-	}
-	if v := os.Getenv(env); v != "" {
-		return v
-	}
-	return def
-}
-
 // Problem is something to say about one place of a file.
 type Problem struct {
 	File string

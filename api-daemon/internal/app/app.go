@@ -3,8 +3,6 @@ package app
 
 import (
 	"context"
-	"flag"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -27,30 +25,9 @@ import (
 
 // Run is the program; see service.Program.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	flags := flag.NewFlagSet("pvc-api", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	file := flags.String("config", "", "configuration `file`; default: $"+config.APIEnv+", then "+config.APIFile)
-	check := flags.Bool("check", false, "check the configuration and exit")
-	show := flags.Bool("version", false, "print the version and exit")
-	if err := flags.Parse(args); err != nil {
-		return service.Usage(err)
-	}
-	if *show {
-		fmt.Fprintln(stdout, "pvc-api", version.Version)
-		return nil
-	}
-	c, warnings, err := config.LoadAPI(config.Path(*file, config.APIEnv, config.APIFile))
-	if err != nil {
-		return err
-	}
-	for _, w := range warnings {
-		fmt.Fprintln(stderr, "warning:", w)
-	}
-	if *check {
-		fmt.Fprintln(stdout, c.File+": fine")
-		return nil
-	}
-	return serve(ctx, c, stdout)
+	return service.Daemon[*config.API, config.Warning]{
+		Name: "pvc-api", Env: config.APIEnv, File: config.APIFile, Load: config.LoadAPI, Serve: serve,
+	}.Program(ctx, args, stdout, stderr)
 }
 
 // sessionTimeout is that of the listener's session: it bounds how long a take-over

@@ -4,7 +4,6 @@ package app
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"io"
 	"strings"
@@ -26,30 +25,9 @@ import (
 
 // Run is the program; see service.Program.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	flags := flag.NewFlagSet("pvcd", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	file := flags.String("config", "", "configuration `file`; default: $"+config.NodeEnv+", then "+config.NodeFile)
-	check := flags.Bool("check", false, "check the configuration and exit")
-	show := flags.Bool("version", false, "print the version and exit")
-	if err := flags.Parse(args); err != nil {
-		return service.Usage(err)
-	}
-	if *show {
-		fmt.Fprintln(stdout, "pvcd", version.Version)
-		return nil
-	}
-	c, warnings, err := config.LoadNode(config.Path(*file, config.NodeEnv, config.NodeFile))
-	if err != nil {
-		return err
-	}
-	for _, w := range warnings {
-		fmt.Fprintln(stderr, "warning:", w)
-	}
-	if *check {
-		fmt.Fprintln(stdout, c.File+": fine")
-		return nil
-	}
-	return serve(ctx, c, stdout)
+	return service.Daemon[*config.Node, config.Warning]{
+		Name: "pvcd", Env: config.NodeEnv, File: config.NodeFile, Load: config.LoadNode, Serve: serve,
+	}.Program(ctx, args, stdout, stderr)
 }
 
 // daemon is what the loops of one registration share.

@@ -39,7 +39,12 @@ func (r *Registrar) register(ctx context.Context, client coord.Client, hub *watc
 }
 
 func (r *Registrar) identity() identity {
+	mem, load, err := r.figures.host()
+	if err != nil {
+		r.log.Warn("figures of the node cannot be read yet", "err", err)
+	}
 	return identity{
+		mem: mem, load: load,
 		node: r.o.Node, mode: r.o.Mode, static: r.o.Host.Static, ipmi: r.o.IPMI,
 		child: childPrefix(r.o.Host.BootID) + random(8),
 		session: model.NodeSession{

@@ -1,6 +1,7 @@
 package liveness
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -80,6 +81,8 @@ type identity struct {
 	static  string
 	ipmi    IPMI
 	session model.NodeSession
+	mem     memory // of the host now, so that a new node can be given VMs at once
+	load    string
 }
 
 // rest is what becomes of the sessions that a record shows.
@@ -155,13 +158,15 @@ func registration(rec record, id identity, now time.Time) coord.Txn {
 	put(schema.NodeKeepalive, strconv.FormatInt(now.Unix(), 10), !keep)
 	put(schema.NodeCondition, "", !keep)
 	put(schema.NodeDomainState, string(model.DomainReady), keep)
+	put(schema.NodeMemTotal, strconv.Itoa(id.mem.Total), keep)
+	put(schema.NodeMemUsed, strconv.Itoa(id.mem.Used), keep)
+	put(schema.NodeMemFree, strconv.Itoa(id.mem.Free), keep)
+	put(schema.NodeCPULoad, cmp.Or(id.load, "0.0"), keep)
 	for _, key := range []string{
-		schema.NodeMemTotal, schema.NodeMemUsed, schema.NodeMemFree, schema.NodeMemAlloc,
-		schema.NodeVCPUAlloc, schema.NodeNetworksCount, schema.NodeDomainsCount,
+		schema.NodeMemAlloc, schema.NodeVCPUAlloc, schema.NodeNetworksCount, schema.NodeDomainsCount,
 	} {
 		put(key, "0", keep)
 	}
-	put(schema.NodeCPULoad, "0.0", keep)
 	for _, key := range []string{
 		schema.NodeRunningDomains, schema.NodeVMs, schema.NodeDoorbell, schema.NodeFacts, schema.NodeFlush,
 	} {

@@ -40,12 +40,8 @@ func (c *Controller) reconcile(ctx context.Context, uuid string) (again time.Dur
 		}
 		a := Plan(j.host, c.o.Limits, j.w, seen, time.Now())
 		switch a.Step {
-		case None:
-			c.follow(j)
-			return 0, nil
-		case Wait:
-			c.follow(j)
-			return a.After, nil
+		case None, Wait:
+			return a.After, c.rest(ctx, j)
 		}
 		again, err := c.carryOut(ctx, j, a)
 		if errs.Is(err, errs.Conflict) { // the records changed meanwhile: look again

@@ -321,4 +321,13 @@ func (c *Controller) follow(j *job) {
 	}
 }
 
+// rest is where a turn ends: nothing is to be done now.
+func (c *Controller) rest(ctx context.Context, j *job) error {
+	if j.w.Claim == nil || j.w.Claim.Owner.Node != j.host.Node {
+		return c.o.Console.Finish(ctx, j.uuid) // another host has it; nothing if it was not followed
+	}
+	c.follow(j)
+	return nil
+}
+
 func imageName(path string) string { return schema.UnescapeDisk(schema.Base(path)) }
