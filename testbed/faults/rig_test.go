@@ -31,6 +31,7 @@ type vm struct {
 	witness    *faults.Witness
 	zk         coord.Client
 	boot       string // of the guest's kernel, once known
+	removed    bool
 }
 
 // newVM defines and starts a Linux guest that writes its sequence, and waits for it.
@@ -45,22 +46,28 @@ func newVM(t *testing.T, c *testbed.Cluster, name string, on *host.Host) *vm {
 		sockets[h.Name] = h.Path(socket)
 	}
 	v.witness = faults.Watch(sockets)
-	t.Cleanup(v.witness.Stop)
-	t.Cleanup(func() {
-		if v.zk != nil {
-			v.zk.Close()
-		}
-	})
+	t.Cleanup(func() { v.remove(t) })
 	xml := faults.Monitored(guest.Linux(guest.Options{Name: name, UUID: v.uuid, Images: images, Disk: v.disk, Seq: 100,
 		Log: "/var/log/libvirt/" + name + ".log"}), socket)
 	v.call(t, http.MethodPost, "/api/v1/vm", "xml", xml, "node", on.Name)
-	t.Cleanup(func() {
-		v.call(t, http.MethodPost, v.path("/state"), "state", "stop", "wait", "true")
-		v.call(t, http.MethodDelete, v.path(""))
-	})
 	v.call(t, http.MethodPost, v.path("/state"), "state", "start", "wait", "true")
 	v.writes(t)
 	return v
+}
+
+// remove ends what newVM has begun. A second call does nothing.
+func (v *vm) remove(t *testing.T) {
+	t.Helper()
+	if v.removed {
+		return
+	}
+	v.removed = true
+	v.call(t, http.MethodPost, v.path("/state"), "state", "stop", "wait", "true")
+	v.call(t, http.MethodDelete, v.path(""))
+	v.witness.Stop()
+	if v.zk != nil {
+		v.zk.Close()
+	}
 }
 
 func (v *vm) path(rest string) string { return "/api/v1/vm/" + v.name + rest }
