@@ -49,18 +49,33 @@ func callOnce[T any](ctx context.Context, d *Driver, e effect, fn func(*lv.Conne
 	select {
 	case r := <-b.answer:
 		return r, nil
+	case <-b.session.given:
+		return b.lost(), nil
 	case <-ctx.Done():
 		return answer[T]{}, errs.New(lostKind(e), "libvirt has not answered: %w", context.Cause(ctx))
 	}
 }
 
 // begun is a call under way.
-type begun[T any] struct{ answer chan answer[T] }
+type begun[T any] struct {
+	session *session
+	answer  chan answer[T]
+}
 
 type answer[T any] struct {
 	value T
 	err   error
 	alive bool // the connection still was when the answer came
+}
+
+// lost is the answer of a call whose session was given up.
+func (b begun[T]) lost() answer[T] {
+	select {
+	case r := <-b.answer: // it came in the end
+		return r
+	default:
+		return answer[T]{err: errHung}
+	}
 }
 
 // begin takes a slot and a reference of the connection and starts fn.
@@ -71,24 +86,19 @@ func begin[T any](ctx context.Context, d *Driver, fn func(*lv.Connect) (T, error
 	case <-ctx.Done():
 		return b, errs.Unavailablef("%d calls wait for libvirt already: %w", maxCalls, context.Cause(ctx))
 	}
-	conn, err := d.acquire(ctx)
+	s, err := d.acquire(ctx)
 	if err != nil {
 		<-d.slots
 		return b, err
 	}
+	b.session = s
 	go func() {
 		defer func() { <-d.slots }()
-		defer closeConn(conn)
-		value, err := fn(conn)
-		b.answer <- answer[T]{value, err, isAlive(conn)}
+		defer closeConn(s.conn)
+		value, err := fn(s.conn)
+		b.answer <- answer[T]{value, err, s.alive()}
 	}()
 	return b, nil
-}
-
-// isAlive asks the local end of the connection; it does not wait.
-func isAlive(c *lv.Connect) bool {
-	alive, err := c.IsAlive()
-	return err == nil && alive
 }
 
 // onDomain is call with the domain looked up. An absent one is errs.NotFound.

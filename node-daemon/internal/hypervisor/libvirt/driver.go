@@ -14,10 +14,8 @@ import (
 )
 
 const (
-	keepaliveInterval = 1 // seconds
-	keepaliveCount    = 3 // unanswered, until the connection counts as lost
-	backOffMin        = 100 * time.Millisecond
-	backOffMax        = 2 * time.Second
+	backOffMin = 100 * time.Millisecond
+	backOffMax = 2 * time.Second
 	// maxCalls bounds the calls that wait for libvirt at the same time: each holds an
 	// operating system thread.
 	maxCalls = 128
@@ -39,12 +37,14 @@ type Driver struct {
 	subs  subscribers
 
 	mu      sync.Mutex
-	conn    *lv.Connect   // nil while there is none
-	changed chan struct{} // closed when conn changes
+	session *session      // nil while there is none
+	changed chan struct{} // closed when session changes
 	lastErr error         // why there is none
 }
 
 var _ hypervisor.Hypervisor = (*Driver)(nil)
+
+var errClosed = errors.New("the driver is closed")
 
 // New returns a Driver without a connection.
 func New(o Options) *Driver {
@@ -63,7 +63,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer d.setConn(nil, errors.New("it is closed"))
+	defer d.setSession(nil, errClosed)
 	for wait := backOffMin; ; wait = min(2*wait, backOffMax) {
 		if d.connectAndServe(ctx) {
 			wait = backOffMin
@@ -83,32 +83,26 @@ func (d *Driver) Run(ctx context.Context) error {
 func (d *Driver) connectAndServe(ctx context.Context) bool {
 	conn, err := d.open(ctx)
 	if err != nil {
-		if d.setConn(nil, err) {
+		if d.setSession(nil, err) {
 			d.log.Warn("libvirt does not answer", "uri", d.uri, "err", err)
 		}
 		return false
 	}
-	link, err := d.subs.attach(conn)
+	s, err := newSession(conn, &d.subs)
 	if err != nil {
-		d.setConn(nil, err)
+		d.setSession(nil, err)
 		d.log.Warn("libvirt sends no events", "uri", d.uri, "err", err)
-		closeConn(conn)
 		return false
 	}
 	d.log.Info("connected to libvirt", "uri", d.uri)
-	d.setConn(conn, nil)
+	d.setSession(s, nil)
 	d.subs.deliver(hypervisor.Event{Kind: hypervisor.EventResync})
-	why := errors.New("it is closed")
-	select {
-	case <-ctx.Done():
-	case <-d.done:
-	case <-link.lost:
-		why = errors.New("the connection was lost")
-		d.log.Warn("lost libvirt", "uri", d.uri)
+	why := s.watch(ctx, d.done)
+	d.setSession(nil, why)
+	if !errors.Is(why, errClosed) {
+		d.log.Warn("lost libvirt", "uri", d.uri, "err", why)
 	}
-	d.setConn(nil, why)
-	link.detach()
-	closeConn(conn)
+	s.end()
 	return true
 }
 
@@ -122,7 +116,7 @@ func (d *Driver) open(ctx context.Context) (*lv.Connect, error) {
 	}
 	opened := make(chan result, 1)
 	go func() {
-		conn, err := dial(d.uri)
+		conn, err := lv.NewConnect(d.uri)
 		opened <- result{conn, err}
 	}()
 	select {
@@ -136,50 +130,36 @@ func (d *Driver) open(ctx context.Context) (*lv.Connect, error) {
 			closeConn(r.conn)
 		}
 	}()
-	return nil, errors.New("it is closed")
-}
-
-// dial opens a connection that notices a dead other side.
-func dial(uri string) (*lv.Connect, error) {
-	conn, err := lv.NewConnect(uri)
-	if err != nil {
-		return nil, err
-	}
-	if err := conn.SetKeepAlive(keepaliveInterval, keepaliveCount); err != nil {
-		closeConn(conn)
-		return nil, err
-	}
-	return conn, nil
+	return nil, errClosed
 }
 
 // closeConn drops a reference. libvirt's only complaint is a connection that is
 // gone already.
 func closeConn(c *lv.Connect) { _, _ = c.Close() }
 
-// setConn makes conn the connection of the calls to come. It reports whether there
-// is news: a connection, or a first reason for having none.
-func (d *Driver) setConn(conn *lv.Connect, why error) bool {
+// setSession makes s the one of the calls to come. It reports whether there is news:
+// a connection, or a first reason for having none.
+func (d *Driver) setSession(s *session, why error) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	news := conn != nil || d.conn != nil || d.lastErr == nil
-	d.conn, d.lastErr = conn, why
+	news := s != nil || d.session != nil || d.lastErr == nil
+	d.session, d.lastErr = s, why
 	close(d.changed)
 	d.changed = make(chan struct{})
 	return news
 }
 
-// acquire waits for a connection that is alive and returns a reference of the
-// caller's own.
-func (d *Driver) acquire(ctx context.Context) (*lv.Connect, error) {
+// acquire waits for a session that is alive and takes a reference of its connection.
+func (d *Driver) acquire(ctx context.Context) (*session, error) {
 	for {
-		conn, changed, why := d.reference()
-		if conn != nil {
-			return conn, nil
+		s, changed, why := d.reference()
+		if s != nil {
+			return s, nil
 		}
 		select {
 		case <-changed:
 		case <-d.done:
-			return nil, errs.Unavailablef("libvirt %s: the driver is closed", d.uri)
+			return nil, errs.Unavailablef("libvirt %s: %w", d.uri, errClosed)
 		case <-ctx.Done():
 			if why == nil {
 				why = context.Cause(ctx)
@@ -189,17 +169,18 @@ func (d *Driver) acquire(ctx context.Context) (*lv.Connect, error) {
 	}
 }
 
-// reference returns one of the connection, or what to wait for and why there is none.
-func (d *Driver) reference() (*lv.Connect, <-chan struct{}, error) {
+// reference takes one of the session's connection, or returns what to wait for and
+// why there is none.
+func (d *Driver) reference() (*session, <-chan struct{}, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.conn == nil || !isAlive(d.conn) {
+	if d.session == nil || !d.session.alive() {
 		return nil, d.changed, d.lastErr
 	}
-	if err := d.conn.Ref(); err != nil {
+	if err := d.session.conn.Ref(); err != nil {
 		return nil, d.changed, err
 	}
-	return d.conn, nil, nil
+	return d.session, nil, nil
 }
 
 // Subscribe implements hypervisor.Hypervisor.

@@ -40,6 +40,8 @@ func classify(err error, alive bool, e effect) error {
 	var of lv.Error
 	isOfLibvirt := errors.As(err, &of)
 	switch {
+	case errors.Is(err, errHung):
+		return errs.New(lostKind(e), "libvirt does not answer: %w", err)
 	case !alive && isOfLibvirt:
 		return errs.New(lostKind(e), "the connection to libvirt was lost: %s", of.Message)
 	case isOfLibvirt:

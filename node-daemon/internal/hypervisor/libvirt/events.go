@@ -49,36 +49,18 @@ func (s *subscribers) deliver(e hypervisor.Event) {
 	}
 }
 
-// link is what is registered on one connection.
-type link struct {
-	conn *lv.Connect
-	id   int
-	lost chan struct{} // closed when the connection is dead
-}
-
-// attach registers for the events and the end of a connection.
-func (s *subscribers) attach(conn *lv.Connect) (*link, error) {
-	l := &link{conn: conn, lost: make(chan struct{})}
-	if err := conn.RegisterCloseCallback(func(*lv.Connect, lv.ConnectCloseReason) { close(l.lost) }); err != nil {
-		return nil, fmt.Errorf("watch the connection: %w", err)
-	}
+// attach registers for the events of a connection and returns what takes that back.
+func (s *subscribers) attach(conn *lv.Connect) (detach func(), err error) {
 	s.forget()
 	id, err := conn.DomainEventLifecycleRegister(nil, func(_ *lv.Connect, d *lv.Domain, e *lv.DomainEventLifecycle) {
 		s.lifecycle(d, e)
 	})
 	if err != nil {
-		_ = conn.UnregisterCloseCallback()
 		return nil, fmt.Errorf("register for events: %w", err)
 	}
-	l.id = id
-	return l, nil
-}
-
-// detach takes back what attach did. On a dead connection libvirt complains that it
-// cannot tell the other side, after it has done its own part.
-func (l *link) detach() {
-	_ = l.conn.DomainEventDeregister(l.id)
-	_ = l.conn.UnregisterCloseCallback()
+	// On a dead connection libvirt complains that it cannot tell the other side, after
+	// it has done its own part.
+	return func() { _ = conn.DomainEventDeregister(id) }, nil
 }
 
 // lifecycle is called by the event loop. The domain belongs to the caller.

@@ -36,9 +36,11 @@ func (d *Driver) MigratePaused(ctx context.Context, uuid string, o hypervisor.Mi
 	select {
 	case r := <-b.answer:
 		return migrateError(what, r)
+	case <-b.session.given:
+		return migrateError(what, b.lost())
 	case <-ctx.Done():
 	}
-	return migrateError(what, d.abortUntil(ctx, uuid, b.answer))
+	return migrateError(what, d.abortUntil(ctx, uuid, b))
 }
 
 func migrateError(what string, r answer[nothing]) error {
@@ -49,7 +51,7 @@ func migrateError(what string, r answer[nothing]) error {
 }
 
 // abortUntil aborts the migration until its call has returned, and returns what it did.
-func (d *Driver) abortUntil(ctx context.Context, uuid string, returned <-chan answer[nothing]) answer[nothing] {
+func (d *Driver) abortUntil(ctx context.Context, uuid string, b begun[nothing]) answer[nothing] {
 	again := time.NewTicker(abortEvery)
 	defer again.Stop()
 	for {
@@ -57,8 +59,10 @@ func (d *Driver) abortUntil(ctx context.Context, uuid string, returned <-chan an
 			d.log.Warn("cannot abort a migration", "vm", uuid, "err", err)
 		}
 		select {
-		case r := <-returned:
+		case r := <-b.answer:
 			return r
+		case <-b.session.given:
+			return b.lost()
 		case <-again.C:
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	lv "libvirt.org/go/libvirt"
+
 	"github.com/parallelvirtualcluster/pvc/common/errs"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/hypervisor"
 )
@@ -59,11 +61,20 @@ func (p *Peer) ask(ctx context.Context, uri, uuid string) (hypervisor.Domain, er
 	}
 }
 
+const (
+	keepaliveInterval = 1 // seconds
+	keepaliveCount    = 3 // unanswered, until the connection is closed
+)
+
+// askOnce uses libvirt's keepalive, which is safe on a connection of one thread.
 func askOnce(uri, uuid string) (hypervisor.Domain, error) {
-	conn, err := dial(uri)
+	conn, err := lv.NewConnect(uri)
 	if err != nil {
 		return hypervisor.Domain{}, err
 	}
 	defer closeConn(conn)
+	if err := conn.SetKeepAlive(keepaliveInterval, keepaliveCount); err != nil {
+		return hypervisor.Domain{}, err
+	}
 	return lookup(conn, uuid)
 }
