@@ -93,6 +93,9 @@ func (c *Client) ExistsW(ctx context.Context, path string) (coord.Stat, bool, er
 
 // CreateSequential makes an ephemeral sequential znode.
 func (c *Client) CreateSequential(ctx context.Context, path string, data []byte) (string, error) {
+	if data == nil {
+		data = []byte{}
+	}
 	r, err := c.ask(ctx, true, func(r *reply) (err error) {
 		r.path, err = c.conn.Create(path, data, zk.FlagEphemeral|zk.FlagSequence, c.acl)
 		return err
@@ -135,6 +138,9 @@ func (c *Client) Commit(ctx context.Context, txn coord.Txn) (coord.Committed, er
 }
 
 func (c *Client) request(op coord.Op) any {
+	if op.Data == nil {
+		op.Data = []byte{} // the library writes nil as "no data", which old clients cannot read as text
+	}
 	switch op.Kind {
 	case coord.OpCreate:
 		return &zk.CreateRequest{Path: op.Path, Data: op.Data, Acl: c.acl}
