@@ -100,12 +100,23 @@ func (z *zkStore) Save(ctx context.Context, uuid string, s Saved) (Saved, error)
 	}
 	var txn coord.Txn
 	s.Text = strings.ToValidUTF8(s.Text, "\uFFFD")
+	if s.Rev.Text == noKey || s.Rev.At == noKey {
+		complete(&txn, uuid)
+	}
 	s.Rev.Text = put(&txn, schema.VM(uuid, schema.VMConsoleLog), []byte(s.Text), s.Rev.Text)
 	s.Rev.At = put(&txn, schema.VM(uuid, schema.VMConsolePos), at, s.Rev.At)
 	if err := z.commit(ctx, uuid, txn); err != nil {
 		return s, saveError(uuid, err)
 	}
 	return s, nil
+}
+
+// complete makes a transaction fail on a VM that an old client is deleting key by key:
+// one made anew would keep it from deleting the VM itself.
+func complete(txn *coord.Txn, uuid string) {
+	for _, key := range []string{schema.VMState, schema.VMNode, schema.VMLastNode, schema.VMFailedReason, schema.VMRBDList, schema.VMXML} {
+		txn.Check(schema.VM(uuid, key), coord.AnyVersion)
+	}
 }
 
 // put writes a key and returns the version it has then: every Set counts by one.
@@ -121,7 +132,7 @@ func put(txn *coord.Txn, path string, data []byte, version int32) int32 {
 // saveError tells a VM that is gone from a log that somebody else has changed.
 func saveError(uuid string, err error) error {
 	var refused *coord.TxnError
-	if errors.As(err, &refused) && refused.Op.Kind == coord.OpCreate && errors.Is(err, coord.ErrNoNode) &&
+	if errors.As(err, &refused) && refused.Op.Kind != coord.OpSet && errors.Is(err, coord.ErrNoNode) &&
 		schema.Parent(refused.Op.Path) == schema.VM(uuid) {
 		return errs.NotFoundf("save console log: the VM %s is gone: %w", uuid, err)
 	}

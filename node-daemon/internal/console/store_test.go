@@ -69,9 +69,21 @@ func zkStore(client coord.Client) console.Store {
 	return console.NewZKStore(commit, client.Get)
 }
 
+// oldKeys are those of every VM beside its console log.
+var oldKeys = []string{schema.VMState, schema.VMNode, schema.VMLastNode, schema.VMFailedReason, schema.VMRBDList, schema.VMXML}
+
 func define(t *testing.T, c coord.Conn, uuid string) {
 	t.Helper()
-	txn := new(coord.Txn).Create(schema.VM(uuid), []byte("web1")).Create(schema.VM(uuid, schema.VMConsoleLog), nil)
+	defineWithoutLog(t, c, uuid)
+	coordtest.Put(t, c, schema.VM(uuid, schema.VMConsoleLog), "")
+}
+
+func defineWithoutLog(t *testing.T, c coord.Conn, uuid string) {
+	t.Helper()
+	txn := new(coord.Txn).Create(schema.VM(uuid), []byte("web1"))
+	for _, key := range oldKeys {
+		txn.Create(schema.VM(uuid, key), nil)
+	}
 	if _, err := c.Commit(t.Context(), *txn); err != nil {
 		t.Fatal(err)
 	}
@@ -88,8 +100,20 @@ func TestConsoleLogsInZooKeeper(t *testing.T) {
 		conform(t, zkStore(c), uuid(1))
 	})
 	t.Run("are made where an old client left out the key", func(t *testing.T) {
-		coordtest.Put(t, c, schema.VM(uuid(2)), "web2")
+		defineWithoutLog(t, c, uuid(2))
 		conform(t, zkStore(c), uuid(2))
+	})
+	t.Run("are not made anew while an old client deletes the VM key by key", func(t *testing.T) {
+		for i, key := range oldKeys {
+			defineWithoutLog(t, c, uuid(10+i))
+			if _, err := c.Commit(t.Context(), *new(coord.Txn).Delete(schema.VM(uuid(10+i), key), coord.AnyVersion)); err != nil {
+				t.Fatal(err)
+			}
+			_, err := zkStore(c).Save(t.Context(), uuid(10+i), console.Saved{Rev: console.Revision{Text: -1, At: -1}})
+			if !errs.Is(err, errs.NotFound) {
+				t.Errorf("without %s: save: %v", key, err)
+			}
+		}
 	})
 	t.Run("are not made for a VM that is gone", func(t *testing.T) {
 		_, err := zkStore(c).Save(t.Context(), uuid(3), console.Saved{Rev: console.Revision{Text: -1, At: -1}})
