@@ -1,0 +1,170 @@
+package compat_test
+
+import (
+	"net/http"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/parallelvirtualcluster/pvc/testbed/compat"
+)
+
+func TestAVMOfAnOldClientLivesThroughItsStates(t *testing.T) {
+	l := lab(t)
+	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
+	v := l.define(t, c, "states", "cc2")
+	within(t, "the API shows it", func() string {
+		if got, ok := l.vm(t, "states"); !ok || got.State != "stop" || got.Node != "cc2" {
+			return "not yet"
+		}
+		return ""
+	})
+
+	v.set("state", "start")
+	v.awaits(t, "start", 2, "state", "start", "lastnode", "", "failedreason", "")
+	within(t, "it boots", func() string { return count(l.boots(t, "states"), 1) })
+
+	v.set("state", "restart")
+	within(t, "it boots again", func() string { return count(l.boots(t, "states"), 2) })
+	v.awaits(t, "restart", 2, "state", "start")
+
+	v.set("state", "shutdown")
+	v.awaits(t, "shutdown", 0, "state", "stop")
+	within(t, "the claim is released", v.released)
+
+	v.set("state", "start")
+	v.awaits(t, "start after a shutdown", 2, "state", "start")
+	v.set("state", "stop")
+	v.awaits(t, "stop", 0, "state", "stop")
+	within(t, "the claim is released", v.released)
+}
+
+func TestAnOldClientMovesAStoppedVMByItsNodeAlone(t *testing.T) {
+	l := lab(t)
+	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
+	v := l.define(t, c, "moved", "cc1")
+	v.set("node", "cc3", "lastnode", "")
+	v.set("state", "start")
+	v.awaits(t, "start where it was moved to", 3, "state", "start", "node", "cc3")
+}
+
+func TestAnOldClientsMigrationIsLiveAndBack(t *testing.T) {
+	l := lab(t)
+	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
+	v := l.define(t, c, "migrant", "cc1")
+	v.set("state", "start")
+	v.awaits(t, "start", 1, "state", "start")
+	within(t, "it boots", func() string { return count(l.boots(t, "migrant"), 1) })
+
+	v.set("state", "migrate", "node", "cc2", "lastnode", "cc1")
+	v.awaits(t, "migrate", 2, "state", "start", "node", "cc2", "lastnode", "cc1")
+
+	v.set("state", "migrate", "node", "cc1", "lastnode", "")
+	v.awaits(t, "unmigrate", 1, "state", "start", "node", "cc1", "lastnode", "")
+
+	// A move writes no home.
+	v.set("state", "migrate", "node", "cc3", "lastnode", "")
+	v.awaits(t, "move", 3, "state", "start", "node", "cc3", "lastnode", "")
+	if n := l.boots(t, "migrant"); n != 1 {
+		t.Errorf("it booted %d times, want once", n)
+	}
+}
+
+// TestAMigrationToWhereNobodyIsLeavesTheGuestAlone: the old client checks no target.
+func TestAMigrationToWhereNobodyIsLeavesTheGuestAlone(t *testing.T) {
+	l := lab(t)
+	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
+	v := l.define(t, c, "nowhere", "cc1")
+	v.set("state", "start")
+	v.awaits(t, "start", 1, "state", "start")
+	for _, node := range []string{"cc9", "None", "", "../cc2"} {
+		v.set("state", "migrate", "node", node, "lastnode", "cc1")
+		v.awaits(t, "it stays instead of going to "+node, 1, "state", "start", "node", "cc1", "lastnode", "")
+		if got, _ := l.vm(t, "nowhere"); got.Failed == "" {
+			t.Errorf("to %q: no reason is given", node)
+		}
+	}
+	within(t, "it boots", func() string { return count(l.boots(t, "nowhere"), 1) })
+}
+
+func TestARecordDeletedUnderARunningGuestEndsItAndItsClaim(t *testing.T) {
+	l := lab(t)
+	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
+	v := l.define(t, c, "deleted", "cc1")
+	v.set("state", "start")
+	v.awaits(t, "start", 1, "state", "start")
+	c.Remove("/domains/" + v.uuid)
+	within(t, "the guest ends", func() string { return l.runs(t, "deleted", 0) })
+	within(t, "the claim is released", v.released)
+	if _, ok := l.vm(t, "deleted"); ok {
+		t.Error("the API still shows it")
+	}
+}
+
+// TestTheWholeWayOfAnOldUndefine: stop, two seconds, delete, two seconds, removal; here
+// without the pauses, which nobody promises.
+func TestTheWholeWayOfAnOldUndefine(t *testing.T) {
+	l := lab(t)
+	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
+	v := l.define(t, c, "undefined", "cc2")
+	v.set("state", "start")
+	v.awaits(t, "start", 2, "state", "start")
+	v.set("state", "stop")
+	v.set("state", "delete")
+	c.Remove("/domains/" + v.uuid)
+	within(t, "the guest ends", func() string { return l.runs(t, "undefined", 0) })
+	within(t, "the claim is released", v.released)
+	within(t, "no index names it", func() string {
+		if _, there := c.Tree("/nodes/cc2/vms")["/nodes/cc2/vms/"+v.uuid]; there {
+			return "the index of cc2 does"
+		}
+		return ""
+	})
+}
+
+func TestBothKindsOfClientsSeeEachOthersVMs(t *testing.T) {
+	l := lab(t)
+	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
+	v := l.define(t, c, "mixed", "cc1")
+	within(t, "the API knows it", func() string {
+		if _, ok := l.vm(t, "mixed"); !ok {
+			return "not yet"
+		}
+		return ""
+	})
+	status, body := l.call(t, http.MethodPost, "/api/v1/vm/mixed/state", url.Values{"state": {"start"}, "wait": {"True"}})
+	if status != http.StatusOK {
+		t.Fatalf("start: %d %s", status, body)
+	}
+	v.awaits(t, "start by the API", 1, "state", "start")
+	status, body = l.call(t, http.MethodPost, "/api/v1/vm/mixed/node", url.Values{"action": {"migrate"}, "node": {"cc3"}, "wait": {"True"}})
+	if status != http.StatusOK {
+		t.Fatalf("migrate: %d %s", status, body)
+	}
+	v.awaits(t, "migrated by the API", 3, "state", "start", "node", "cc3", "lastnode", "cc1")
+	v.set("state", "migrate", "node", "cc1", "lastnode", "")
+	v.awaits(t, "brought home by the old client", 1, "state", "start", "node", "cc1", "lastnode", "")
+	if got, _ := l.vm(t, "mixed"); got != (vm{State: "start", Node: "cc1"}) {
+		t.Errorf("the API shows %+v", got)
+	}
+	status, body = l.call(t, http.MethodDelete, "/api/v1/vm/mixed", nil)
+	if status != http.StatusOK {
+		t.Fatalf("delete: %d %s", status, body)
+	}
+	if tree := c.Tree("/domains/" + v.uuid); len(tree) > 0 {
+		t.Errorf("left: %v", tree.Paths())
+	}
+}
+
+// TestWritesInQuickSuccessionEndInTheLast: the old client's commands do not wait.
+func TestWritesInQuickSuccessionEndInTheLast(t *testing.T) {
+	l := lab(t)
+	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
+	v := l.define(t, c, "hasty", "cc1")
+	for _, state := range []string{"start", "stop", "start", "shutdown", "start", "stop"} {
+		v.set("state", state)
+	}
+	v.awaits(t, "the last wish", 0, "state", "stop")
+	within(t, "the claim is released", v.released)
+	during(t, time.Second, "it stays so", func() string { return l.runs(t, "hasty", 0) })
+}
