@@ -1,10 +1,12 @@
 package faults_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,40 +22,57 @@ var long = os.Getenv("PVC_TEST_LONG") != ""
 const deadline = 60 * time.Second
 
 // bandwidth keeps a transfer going for some seconds, MiB/s.
-const bandwidth = 10
+const bandwidth = 20
 
-// The cluster and the guests' images of this package, nil with a reason if there are none.
+// parallel is how many guests a host sends at the same time.
+const parallel = 2
+
+// The cluster and the guests' images of this package, from the first needLab on.
 var (
 	lab    *testbed.Cluster
 	images guest.Images
-	noLab  string
+	start  = sync.OnceValue(startLab)
+	folder string // of the daemons
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	if noLab = unfit(); noLab != "" {
-		return m.Run()
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	defer cancel()
-	dir, err := os.MkdirTemp("/var/tmp", "pvc-faults-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	if lab, err = build(ctx, dir, testbed.Options{Prefix: "ff", PVCDSettings: map[string]any{
-		"pvc.system.migration.bandwidth": bandwidth, "pvc.system.vm.shutdown_timeout": 20}}); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() {
+	code := m.Run()
+	if lab != nil {
 		if err := lab.Down(context.Background()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
+			code = 1
 		}
-	}()
-	return m.Run()
+	}
+	if folder != "" {
+		os.RemoveAll(folder)
+	}
+	return code
+}
+
+// needLab starts the cluster of this package, once. It skips the test on a machine
+// that cannot run one.
+func needLab(t *testing.T) {
+	t.Helper()
+	if why := unfit(); why != "" {
+		t.Skip(why)
+	}
+	must(t, start())
+	must(t, lab.WaitReady(t.Context()))
+}
+
+func startLab() (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	if folder, err = os.MkdirTemp("/var/tmp", "pvc-faults-"); err != nil {
+		return err
+	}
+	lab, err = build(ctx, folder, testbed.Options{
+		Prefix: cmp.Or(os.Getenv("PVC_FAULT_PREFIX"), "ff"), // another one to run beside another
+		PVCDSettings: map[string]any{
+			"pvc.system.migration.bandwidth": bandwidth, "pvc.system.migration.parallel": parallel, "pvc.system.vm.shutdown_timeout": 20}})
+	return err
 }
 
 // unfit says why this machine cannot run a cluster.

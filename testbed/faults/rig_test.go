@@ -296,13 +296,6 @@ func wait(limit time.Duration, f func() error) (time.Duration, error) {
 	}
 }
 
-func needLab(t *testing.T) {
-	t.Helper()
-	if noLab != "" {
-		t.Skip(noLab)
-	}
-}
-
 // children counts the children of a znode.
 func (v *vm) children(ctx context.Context, path string) (int, error) {
 	if _, err := v.get(ctx, path); err != nil { // opens a session if there is none
