@@ -315,6 +315,20 @@ func (v oldVM) released() string {
 	return ""
 }
 
+// isForgotten waits until nothing of a deleted VM is left: no guest, no claim, no entry
+// in the node's index.
+func (v oldVM) isForgotten(t testing.TB, node string) {
+	t.Helper()
+	within(t, v.name+": the guest ends", func() string { return v.l.runs(t, v.name, 0) })
+	within(t, v.name+": the claim is released", v.released)
+	within(t, v.name+": no index names it", func() string {
+		if _, there := v.c.Tree("/nodes/" + node + "/vms")["/nodes/"+node+"/vms/"+v.uuid]; there {
+			return "that of " + node + " does"
+		}
+		return ""
+	})
+}
+
 // shows says what is wrong if the keys of the VM are not these pairs.
 func (v oldVM) shows(pairs ...string) string {
 	tree := v.c.Tree("/domains/" + v.uuid)

@@ -6,7 +6,7 @@ import json
 import sys
 
 from kazoo.client import KazooClient
-from kazoo.exceptions import NoNodeError
+from kazoo.exceptions import NoNodeError, NotEmptyError
 
 
 def write(zk, keys):
@@ -36,7 +36,10 @@ def tree(zk, path, found):
 
 def remove(zk, path):
     """Recursively, one request per znode."""
-    zk.delete(path, recursive=True)
+    try:
+        zk.delete(path, recursive=True)
+    except NotEmptyError:
+        raise NotEmptyError("made meanwhile: %s" % zk.get_children(path))
 
 
 def main():
