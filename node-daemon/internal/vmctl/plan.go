@@ -223,6 +223,8 @@ func planRunning(c *model.Claim, s Seen) Action {
 		}
 	case hypervisor.Paused:
 		switch {
+		case s.Domain.Pause == hypervisor.PausedOther && !c.Resumed:
+			return Action{Step: Wait, After: time.Second} // it cannot be found out now
 		case !c.Recorded:
 			return Action{Step: Record}
 		case !c.Resumed, s.Domain.Pause == hypervisor.PausedStart, s.Domain.Pause == hypervisor.PausedOutgoing:

@@ -68,6 +68,8 @@ func planAfterSending(m *model.Migration, s Seen) Action {
 		return Action{Step: WriteGone}
 	case s.Domain.State == hypervisor.Running:
 		return Action{Step: FailMigration, Reason: reason}
+	case s.Domain.State == hypervisor.Paused && s.Domain.Pause == hypervisor.PausedOther:
+		return Action{Step: Wait, After: time.Second} // it cannot be found out now
 	case s.Domain.State == hypervisor.Paused && m.Phase == model.MigrationArrived:
 		// Both are paused and complete. The target's goes on; this one must never.
 		return Action{Step: Destroy, Reason: "it has arrived at " + m.Target}

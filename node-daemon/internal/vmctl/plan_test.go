@@ -61,6 +61,7 @@ func TestPlanOfALife(t *testing.T) {
 		{"a running guest is left alone", Wanted{VM: vm("start", "hv1"), Claim: owned("resumed")}, Seen{Domain: running}, Action{}},
 		{"a guest that somebody suspended is left alone", Wanted{VM: vm("start", "hv1"), Claim: owned("resumed")}, Seen{Domain: suspended}, Action{}},
 		{"a guest that never ran is resumed whatever the record says", Wanted{VM: vm("start", "hv1"), Claim: owned("resumed")}, Seen{Domain: fresh}, Action{Step: Resume}},
+		{"a pause that cannot be explained now is asked about again", Wanted{VM: vm("start", "hv1"), Claim: owned("recorded")}, Seen{Domain: domain(hypervisor.Paused, hypervisor.PausedOther)}, Action{Step: Wait, After: time.Second}},
 		{"a process that the hypervisor has lost is ended", Wanted{VM: vm("start", "hv1"), Claim: owned("resumed")}, Seen{Process: true}, Action{Step: Destroy, Reason: "the hypervisor has lost its process"}},
 
 		{"a guest without a claim is destroyed", Wanted{VM: vm("start", "hv1")}, Seen{Domain: running}, Action{Step: Destroy, Reason: "it runs here without this host's claim"}},
@@ -139,6 +140,7 @@ func TestPlanOfTheSourceOfAMigration(t *testing.T) {
 		{"even if the target has all of it", Wanted{VM: migrating("arrived", "migrate"), Claim: both}, Seen{Domain: running}, Action{Step: FailMigration, Reason: "the transfer was interrupted"}},
 		{"switched off here and not complete there: it stays", Wanted{VM: migrating("sending", "migrate"), Claim: both}, Seen{Domain: switchOver}, Action{Step: FailMigration, Reason: "the transfer was interrupted"}},
 		{"switched off here and complete there: it goes", Wanted{VM: migrating("arrived", "migrate"), Claim: both}, Seen{Domain: switchOver}, Action{Step: Destroy, Reason: "it has arrived at hv2"}},
+		{"a pause that cannot be explained now decides nothing", Wanted{VM: migrating("arrived", "migrate"), Claim: both}, Seen{Domain: domain(hypervisor.Paused, hypervisor.PausedOther)}, Action{Step: Wait, After: time.Second}},
 		{"a guest that stays is switched on again", Wanted{VM: func() *model.VM { v := migrating("failed", "start"); v.Node = "hv1"; return v }(), Claim: both}, Seen{Domain: switchOver}, Action{Step: Resume}},
 		{"a cold migration shuts down", Wanted{VM: cold, Claim: owned("resumed")}, Seen{Domain: running}, Action{Step: PressPower}},
 		{"and lets go", Wanted{VM: cold, Claim: owned("resumed")}, ended(hypervisor.StoppedShutdown), Action{Step: Release, State: "start"}},
