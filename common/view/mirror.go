@@ -219,7 +219,7 @@ func (m *Mirror) Refresh(ctx context.Context, groups ...string) error {
 	for i, c := range m.clients {
 		for _, g := range groups {
 			if m.shard(g) == i {
-				if err := c.Sync(ctx, "/"); err != nil {
+				if err := catchUp(ctx, c); err != nil {
 					return err
 				}
 				break
@@ -233,7 +233,7 @@ func (m *Mirror) Refresh(ctx context.Context, groups ...string) error {
 // picture.
 func (m *Mirror) Sync(ctx context.Context) error {
 	for _, c := range m.clients {
-		if err := c.Sync(ctx, "/"); err != nil {
+		if err := catchUp(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -250,34 +250,68 @@ func (m *Mirror) Commit(ctx context.Context, main string, txn coord.Txn) (coord.
 	if err != nil {
 		return done, err
 	}
-	if err := m.settled(ctx, main, txn); err != nil {
+	if err := m.settled(ctx, main, txn, done.Zxid); err != nil {
 		return done, errs.Unavailablef("the change is committed, but the picture is not up to date: %w", err)
 	}
 	return done, nil
 }
 
+// catchUp waits until a session's server has applied all that was committed before
+// the call. A Sync would do on a follower, but a leader answers it at once, even when
+// it has not applied yet what a follower has answered already (measured: 1 in 2,400
+// under load). A write is answered in its turn, also one that changes nothing.
+func catchUp(ctx context.Context, c coord.Conn) error {
+	if _, err := c.Commit(ctx, *new(coord.Txn).Check("/", coord.AnyVersion)); err != nil {
+		return errs.Unavailablef("wait for ZooKeeper to catch up: %w", err)
+	}
+	return nil
+}
+
 // settled waits until the mirrored objects that a transaction touched are up to
-// date. Events of the session that committed arrive before its answer; the others
-// have to be synchronised first.
-func (m *Mirror) settled(ctx context.Context, main string, txn coord.Txn) error {
-	own, other := []string{main}, []string(nil)
+// date. Other sessions than the one that committed may hear of it later.
+func (m *Mirror) settled(ctx context.Context, main string, txn coord.Txn, zxid int64) error {
+	groups, others := []string{main}, []string(nil)
 	m.mu.RLock()
 	for _, op := range txn.Ops {
 		for _, path := range []string{op.Path, schema.Parent(op.Path)} {
-			if g := m.o.Group(path); m.entries[path] == nil || op.Kind == coord.OpCheck {
+			if m.entries[path] == nil || op.Kind == coord.OpCheck {
 				continue
-			} else if m.shard(g) == m.shard(main) {
-				own = append(own, g)
-			} else {
-				other = append(other, g)
+			}
+			g := m.o.Group(path)
+			groups = append(groups, g)
+			if m.shard(g) != m.shard(main) {
+				others = append(others, g)
 			}
 		}
 	}
 	m.mu.RUnlock()
-	if err := m.Refresh(ctx, other...); err != nil {
+	if zxid == 0 {
+		if err := m.Refresh(ctx, others...); err != nil {
+			return err
+		}
+	}
+	if err := m.wait(ctx, func() bool { return m.shows(txn, zxid) }); err != nil {
 		return err
 	}
-	return m.Barrier(ctx, append(own, other...)...)
+	return m.Barrier(ctx, groups...)
+}
+
+// shows reports whether every entry that a transaction touched has been read since;
+// m.mu is held.
+func (m *Mirror) shows(txn coord.Txn, zxid int64) bool {
+	for _, op := range txn.Ops {
+		switch op.Kind {
+		case coord.OpSet:
+			if e := m.entries[op.Path]; e != nil && e.exists && e.want.Data && e.mzxid < zxid {
+				return false
+			}
+		case coord.OpCreate, coord.OpCreateEphemeral, coord.OpDelete:
+			if e := m.entries[schema.Parent(op.Path)]; e != nil && e.exists && e.want.Children && e.pzxid < zxid {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // Children reads the names below a znode that is not mirrored.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -241,6 +242,32 @@ func TestEventsLostDoubledAndReorderedChangeNothing(t *testing.T) {
 		}
 		return len(s.VMs()) == 20
 	})
+}
+
+// TestACommitIsSeenHoweverLateTheOtherSessionsHearOfIt delays all news, as a server
+// does that is busy: what a caller has committed must be there when the call returns.
+func TestACommitIsSeenHoweverLateTheOtherSessionsHearOfIt(t *testing.T) {
+	e := ensemble.Start(t, ensemble.Options{Servers: 1})
+	layout(t, dial(t, e))
+	var news sync.WaitGroup
+	defer news.Wait()
+	late := func(ev coord.Event, deliver func(coord.Event)) {
+		news.Add(1)
+		time.AfterFunc(50*time.Millisecond, func() { defer news.Done(); deliver(ev) })
+	}
+	v := start(t, view.Options{Servers: e.Addrs(), Filter: late})
+	for i := range 4 {
+		txn := vmTxn(i)
+		txn.Set(schema.Domains, nil, coord.AnyVersion)
+		if err := v.Commit(t.Context(), schema.VM(uuidOf(i)), *txn); err != nil {
+			t.Fatal(err)
+		}
+		v.Read(func(s *view.Snapshot) {
+			if _, err := s.FindVM(fmt.Sprintf("vm%04d", i)); err != nil {
+				t.Errorf("after its definition: %v", err)
+			}
+		})
+	}
 }
 
 func TestADeletedVMGoesAndAReCreatedOneComesBackNew(t *testing.T) {
