@@ -26,14 +26,19 @@ type Options struct {
 }
 
 // Cluster applies the rules.
-type Cluster struct{ o Options }
+type Cluster struct {
+	o Options
+	// defining lets one definition through at a time: each checks that nothing was
+	// defined meanwhile, so that several at once would only make each other fail.
+	defining chan struct{}
+}
 
 // New returns a Cluster over a view.
 func New(o Options) *Cluster {
 	setDefault(&o.CommitTimeout, 2*time.Second)
 	setDefault(&o.WaitTimeout, 10*time.Minute)
 	setDefault(&o.DeleteTimeout, 30*time.Second)
-	return &Cluster{o}
+	return &Cluster{o: o, defining: make(chan struct{}, 1)}
 }
 
 func setDefault(d *time.Duration, to time.Duration) {

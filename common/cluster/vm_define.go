@@ -27,6 +27,12 @@ func (c *Cluster) DefineVM(ctx context.Context, r DefineVM) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
+	select {
+	case c.defining <- struct{}{}:
+		defer func() { <-c.defining }()
+	case <-ctx.Done():
+		return Answer{}, errs.Unavailablef("VM %q was not defined: %w", spec.Name, ctx.Err())
+	}
 	return c.change(ctx, false, func(s *view.Snapshot) (plan, error) { return define(s, r, xml, spec, needs) })
 }
 
