@@ -134,9 +134,9 @@ func TestGuestThatPowersItselfOffStaysOffWithTheReason(t *testing.T) {
 
 func TestCrashedGuestIsStartedAgainUntilItCrashesTooOften(t *testing.T) {
 	t.Parallel()
-	const vm, limit = "eecrash", 5
+	const vm = "eecrash"
 	startTick(t, 2, vm)
-	for crash := 1; crash < limit; crash++ {
+	for crash := 1; crash < crashLimit; crash++ {
 		killQEMU(t, vm)
 		within(t, deadline, fmt.Sprintf("start after crash %d", crash), func() string {
 			v, _ := getVM(t, vm)

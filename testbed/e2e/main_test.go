@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,7 +26,8 @@ var (
 	stopped         = form(8*time.Second, 30*time.Second)  // a SIGSTOP or a cut link of the primary
 	crowd           = form(20, 50)                         // guests in a long shutdown
 	contradictions  = form(6, 20)                          // rounds of requests that contradict each other
-	shutdownTimeout = 3 * time.Second                      // shipped: 90 s
+	crashLimit      = form(3, 5)                           // crashes until a VM is failed
+	shutdownTimeout = 6 * time.Second                      // shipped: 90 s
 )
 
 func form[T any](short, whole T) T {
@@ -56,8 +58,8 @@ func run(m *testing.M) int {
 	}
 	if !long {
 		fmt.Printf("e2e: short form: session timeout %v instead of 10 s, outage %v instead of 60 s, stopped primary %v instead of 30 s, "+
-			"%d shutdowns at once instead of 50, %d rounds of contradictions instead of 20 (PVC_TEST_LONG=1 runs the whole)\n",
-			sessionTimeout, outage, stopped, crowd, contradictions)
+			"%d shutdowns at once instead of 50, %d rounds of contradictions instead of 20, failed after %d crashes instead of 5 (PVC_TEST_LONG=1 runs the whole)\n",
+			sessionTimeout, outage, stopped, crowd, contradictions, crashLimit)
 	}
 	dir, err := os.MkdirTemp("", "pvc-e2e-")
 	if err != nil {
@@ -66,6 +68,11 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	if err := up(dir); err != nil {
+		fmt.Println("e2e:", err)
+		return 1
+	}
+	// Tests wait for guests most of the time: more of them than there are cores.
+	if err := flag.Set("test.parallel", "8"); err != nil {
 		fmt.Println("e2e:", err)
 		return 1
 	}
@@ -113,6 +120,7 @@ func up(dir string) error {
 	seconds := func(d time.Duration) float64 { return d.Seconds() }
 	cluster, err = testbed.Up(ctx, testbed.Options{Prefix: "ee", Subnet: "10.95.0.0/24", Binaries: dir,
 		PVCDSettings: map[string]any{
+			"pvc.system.vm.crash_limit":                             crashLimit,
 			"pvc.system.vm.shutdown_timeout":                        seconds(shutdownTimeout),
 			"pvc.cluster.zookeeper.session_timeout":                 seconds(sessionTimeout),
 			"pvc.system.configuration.logging.console.rotate_bytes": 64 << 10,
