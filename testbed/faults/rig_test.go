@@ -37,22 +37,37 @@ type vm struct {
 // newVM defines and starts a Linux guest that writes its sequence, and waits for it.
 func newVM(t *testing.T, c *testbed.Cluster, name string, on *host.Host) *vm {
 	t.Helper()
-	v := &vm{cluster: c, name: name, uuid: host.RandomUUID(), disk: filepath.Join(c.SharedDir(), name+".img")}
+	v := prepare(t, c, name)
+	v.disk = filepath.Join(c.SharedDir(), name+".img")
 	must(t, os.RemoveAll(v.disk))
 	must(t, guest.MakeDisk(v.disk, 4<<20))
-	socket := "/run/qmp-" + name
-	sockets := map[string]string{}
-	for _, h := range c.Hosts() {
-		sockets[h.Name] = h.Path(socket)
-	}
-	v.witness = faults.Watch(sockets)
-	t.Cleanup(func() { v.remove(t) })
-	xml := faults.Monitored(guest.Linux(guest.Options{Name: name, UUID: v.uuid, Images: images, Disk: v.disk, Seq: 100,
-		Log: "/var/log/libvirt/" + name + ".log"}), socket)
-	v.call(t, http.MethodPost, "/api/v1/vm", "xml", xml, "node", on.Name)
-	v.call(t, http.MethodPost, v.path("/state"), "state", "start", "wait", "true")
+	v.startFrom(t, guest.Linux(guest.Options{Name: name, UUID: v.uuid, Images: images, Disk: v.disk, Seq: 100,
+		Log: "/var/log/libvirt/" + name + ".log"}), on)
 	v.writes(t)
 	return v
+}
+
+// prepare begins to watch a guest that is to come.
+func prepare(t *testing.T, c *testbed.Cluster, name string) *vm {
+	t.Helper()
+	v := &vm{cluster: c, name: name, uuid: host.RandomUUID()}
+	sockets := map[string]string{}
+	for _, h := range c.Hosts() {
+		sockets[h.Name] = h.Path(v.socket())
+	}
+	v.witness = faults.Watch(sockets)
+	t.Cleanup(v.witness.Stop)
+	return v
+}
+
+func (v *vm) socket() string { return "/run/qmp-" + v.name }
+
+// startFrom defines the guest with a monitor for the witness, and starts it.
+func (v *vm) startFrom(t *testing.T, xml string, on *host.Host) {
+	t.Helper()
+	v.call(t, http.MethodPost, "/api/v1/vm", "xml", faults.Monitored(xml, v.socket()), "node", on.Name)
+	t.Cleanup(func() { v.remove(t) })
+	v.call(t, http.MethodPost, v.path("/state"), "state", "start", "wait", "true")
 }
 
 // remove ends what newVM has begun. A second call does nothing.
@@ -89,7 +104,7 @@ func (v *vm) request(ctx context.Context, method, path string, values ...string)
 // call is request with an answer of 200, sent again while no API answers.
 func (v *vm) call(t *testing.T, method, path string, values ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), deadline)
+	ctx, cancel := cleanup()
 	defer cancel()
 	for {
 		status, body, err := v.request(ctx, method, path, values...)
@@ -262,6 +277,11 @@ func hold(t *testing.T, h *host.Host, step string) (reached, release func()) {
 			return err
 		})
 	}, release
+}
+
+// cleanup is a context for what has to be done when a test has ended.
+func cleanup() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), deadline)
 }
 
 func must(t *testing.T, err error) {

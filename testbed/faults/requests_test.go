@@ -1,0 +1,264 @@
+package faults_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/parallelvirtualcluster/pvc/common/coord"
+	"github.com/parallelvirtualcluster/pvc/common/model"
+	"github.com/parallelvirtualcluster/pvc/common/schema"
+	"github.com/parallelvirtualcluster/pvc/testbed"
+	"github.com/parallelvirtualcluster/pvc/testbed/faults"
+	"github.com/parallelvirtualcluster/pvc/testbed/guest"
+)
+
+// inTransfer is a guest whose memory is on its way from the first host to the second.
+func inTransfer(t *testing.T, name string) *move {
+	t.Helper()
+	needLab(t)
+	m := &move{vm: newVM(t, lab, name, lab.Host(1)), source: lab.Host(1), target: lab.Host(2)}
+	reachTransfer(t, m)
+	return m
+}
+
+// stopped says what is missing until nothing is left of a guest but its record.
+func (v *vm) stopped(t *testing.T) error {
+	r, err := v.records(t.Context())
+	if err == nil && (r.state != "stop" || r.claim != nil || r.migration != nil || len(processes(v.uuid)) > 0) {
+		err = fmt.Errorf("processes %v; %s", processes(v.uuid), r)
+	}
+	return err
+}
+
+// refused sends a request that has to be refused, with these words in the answer.
+func (v *vm) refused(t *testing.T, words, path string, values ...string) {
+	t.Helper()
+	status, body, err := v.request(t.Context(), http.MethodPost, path, values...)
+	if err != nil || status != 510 || !strings.Contains(body, words) {
+		t.Errorf("%s %v: %d %s %v, want 510 with %q", path, values, status, body, err, words)
+	}
+}
+
+func (v *vm) executesOnce(t *testing.T) {
+	t.Helper()
+	if err := faults.Once(v.witness.History()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRequestsDuringATransfer shares a guest, as far as it survives.
+func TestRequestsDuringATransfer(t *testing.T) {
+	m := inTransfer(t, "ff-requests")
+	t.Run("ASecondMigrationIsRefused", func(t *testing.T) {
+		m.refused(t, "in state migrate", m.path("/node"), "action", "move", "node", lab.Host(3).Name)
+	})
+	t.Run("AStartChangesNothing", func(t *testing.T) {
+		m.call(t, http.MethodPost, m.path("/state"), "state", "start")
+		if node := m.waitSettled(t); node != m.target.Name {
+			t.Errorf("it runs on %s", node)
+		}
+		m.writes(t)
+	})
+	t.Run("AStopWins", func(t *testing.T) {
+		m.source, m.target = m.target, lab.Host(3)
+		reachTransfer(t, m)
+		m.call(t, http.MethodPost, m.path("/state"), "state", "stop", "wait", "true")
+		within(t, "it is stopped", func() error { return m.stopped(t) })
+		if r, err := m.records(t.Context()); err != nil || r.node != m.source.Name {
+			t.Errorf("it is assigned to %s: %v", r.node, err)
+		}
+	})
+	m.executesOnce(t)
+}
+
+func TestAShutdownDuringATransferShutsTheGuestDown(t *testing.T) {
+	m := inTransfer(t, "ff-shutdown")
+	m.call(t, http.MethodPost, m.path("/state"), "state", "shutdown", "wait", "true")
+	within(t, "it is stopped", func() error { return m.stopped(t) })
+	m.executesOnce(t)
+}
+
+func TestADeleteDuringATransferLeavesNothing(t *testing.T) {
+	m := inTransfer(t, "ff-delete")
+	m.call(t, http.MethodDelete, m.path(""))
+	m.removed = true
+	t.Cleanup(m.witness.Stop)
+	t.Cleanup(func() { m.zk.Close() })
+	within(t, "nothing is left", func() error {
+		r, err := m.records(t.Context())
+		if err == nil && (r.state != "" || r.claim != nil || len(processes(m.uuid)) > 0) {
+			err = fmt.Errorf("processes %v; %s", processes(m.uuid), r)
+		}
+		return err
+	})
+	m.executesOnce(t)
+}
+
+func TestUnmigrateBringsAGuestHome(t *testing.T) {
+	needLab(t)
+	v := newVM(t, lab, "ff-home", lab.Host(1))
+	v.refused(t, "not migrated", v.path("/node"), "action", "unmigrate")
+	v.call(t, http.MethodPost, v.path("/node"), "action", "migrate", "node", lab.Host(2).Name, "force_live", "true", "wait", "true")
+	if r, err := v.records(t.Context()); err != nil || r.node != lab.Host(2).Name || r.lastNode != lab.Host(1).Name {
+		t.Errorf("after migrate: %v, %s", err, r)
+	}
+	v.refused(t, "migrated already", v.path("/node"), "action", "migrate", "node", lab.Host(3).Name)
+	v.call(t, http.MethodPost, v.path("/node"), "action", "unmigrate", "wait", "true")
+	if r, err := v.records(t.Context()); err != nil || r.node != lab.Host(1).Name || r.lastNode != "" {
+		t.Errorf("after unmigrate: %v, %s", err, r)
+	}
+	if node := v.waitSettled(t); node != lab.Host(1).Name {
+		t.Errorf("it runs on %s", node)
+	}
+	v.writes(t) // by the same boot, without a hole
+	v.executesOnce(t)
+}
+
+// tiny defines and starts a guest without a disk, or with the one given.
+func tiny(t *testing.T, name, xml string) *vm {
+	t.Helper()
+	needLab(t)
+	v := prepare(t, lab, name)
+	if xml == "" {
+		xml = guest.Tick(guest.Options{Name: name, UUID: v.uuid, Images: images, Log: "/var/log/libvirt/" + name + ".log"})
+	}
+	v.startFrom(t, strings.Replace(xml, "UUID", v.uuid, 1), lab.Host(1))
+	v.waitSettled(t)
+	return v
+}
+
+// TestAGuestThatCannotGoLiveIsMovedByShutdownAndStart lets the third host forget the
+// guest's machine type.
+func TestAGuestThatCannotGoLiveIsMovedByShutdownAndStart(t *testing.T) {
+	v := tiny(t, "ff-cold", "")
+	there := lab.Host(3).Name
+	v.editFacts(t, there, func(f *model.NodeFacts) { f.Machines = []string{"pc-q35-99.0"} })
+	v.refused(t, "machine type pc", v.path("/node"), "action", "move", "node", there, "force_live", "true")
+	if node, err := v.settled(t.Context()); err != nil || node != lab.Host(1).Name {
+		t.Errorf("after the refusal: %s %v", node, err)
+	}
+	answer := v.call(t, http.MethodPost, v.path("/node"), "action", "move", "node", there, "wait", "true")
+	if !strings.Contains(answer, "by shutdown and start, because") {
+		t.Errorf("the answer does not say how: %s", answer)
+	}
+	if node := v.waitSettled(t); node != there {
+		t.Errorf("it runs on %s", node)
+	}
+	v.executesOnce(t)
+}
+
+// editFacts changes what a node has told of itself until the test ends.
+func (v *vm) editFacts(t *testing.T, node string, change func(*model.NodeFacts)) {
+	t.Helper()
+	path := schema.Node(node, schema.NodeFacts)
+	before, err := v.get(t.Context(), path)
+	must(t, err)
+	var f model.NodeFacts
+	must(t, json.Unmarshal([]byte(before), &f))
+	change(&f)
+	after, err := json.Marshal(f)
+	must(t, err)
+	set := func(data string) {
+		_, err := v.zk.Commit(t.Context(), *new(coord.Txn).Set(path, []byte(data), coord.AnyVersion))
+		must(t, err)
+	}
+	set(string(after))
+	client := v.zk
+	t.Cleanup(func() {
+		ctx, cancel := cleanup()
+		defer cancel()
+		if _, err := client.Commit(ctx, *new(coord.Txn).Set(path, []byte(before), coord.AnyVersion)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestAGuestOnALocalDiskStays(t *testing.T) {
+	needLab(t)
+	const image = "/var/lib/libvirt/images/ff-local.img"
+	here := lab.Host(1).Path(image)
+	must(t, os.MkdirAll(filepath.Dir(here), 0o755))
+	must(t, os.RemoveAll(here))
+	must(t, guest.MakeDisk(here, 1<<20))
+	xml := guest.Linux(guest.Options{Name: "ff-local", UUID: "UUID", Images: images, Disk: image, Seq: 100, Log: "/var/log/libvirt/ff-local.log"})
+	v := tiny(t, "ff-local", xml)
+	for _, values := range [][]string{{"action", "migrate"}, {"action", "move", "node", lab.Host(2).Name}, {"action", "migrate", "force_live", "true"}} {
+		v.refused(t, "cannot leave "+lab.Host(1).Name, v.path("/node"), values...)
+	}
+	if node, err := v.settled(t.Context()); err != nil || node != lab.Host(1).Name {
+		t.Errorf("after the refusals: %s %v", node, err)
+	}
+}
+
+// TestNoMoreGuestsAreSentAtOnceThanConfigured stops the target's libvirtd, so that
+// what is begun does not end.
+func TestNoMoreGuestsAreSentAtOnceThanConfigured(t *testing.T) {
+	var all []*vm
+	for i := range parallel + 2 {
+		all = append(all, tiny(t, fmt.Sprintf("ff-many%d", i), ""))
+	}
+	_, release := hold(t, lab.Host(1), "send")
+	for _, v := range all {
+		v.call(t, http.MethodPost, v.path("/node"), "action", "move", "node", lab.Host(2).Name)
+	}
+	phases := func(want map[model.MigrationPhase]int) func() error {
+		return func() error { return comparePhases(t, all, want) }
+	}
+	within(t, "all are ready to be sent", phases(map[model.MigrationPhase]int{model.MigrationReady: len(all)}))
+	must(t, lab.Host(2).Pause(t.Context(), testbed.Libvirtd))
+	goOn := func() {
+		ctx, cancel := cleanup()
+		defer cancel()
+		if err := lab.Host(2).Cont(ctx, testbed.Libvirtd); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(goOn)
+	release()
+	within(t, "the first are sent", phases(map[model.MigrationPhase]int{model.MigrationSending: parallel, model.MigrationReady: len(all) - parallel}))
+	goOn()
+	for _, v := range all {
+		within(t, v.name+" arrives", func() error {
+			if err := comparePhases(t, all, nil); err != nil {
+				t.Fatal(err)
+			}
+			node, err := v.settled(t.Context())
+			if err == nil && node != lab.Host(2).Name {
+				err = errors.New("it runs on " + node)
+			}
+			return err
+		})
+		v.executesOnce(t)
+	}
+}
+
+// comparePhases counts the migrations by phase. Whatever is wanted, no more than the
+// configured number are sent.
+func comparePhases(t *testing.T, all []*vm, want map[model.MigrationPhase]int) error {
+	t.Helper()
+	got := map[model.MigrationPhase]int{}
+	for _, v := range all {
+		r, err := v.records(t.Context())
+		if err != nil {
+			return err
+		}
+		if r.migration != nil {
+			got[r.migration.Phase]++
+		}
+	}
+	if got[model.MigrationSending] > parallel {
+		return fmt.Errorf("%v", got)
+	}
+	for phase, n := range want {
+		if got[phase] != n {
+			return fmt.Errorf("%v, want %v", got, want)
+		}
+	}
+	return nil
+}
