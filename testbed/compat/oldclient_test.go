@@ -2,6 +2,7 @@ package compat_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -15,7 +16,7 @@ import (
 // which the old client's library does not return as text.
 func TestWhatWeClearAnOldClientReadsAsEmpty(t *testing.T) {
 	e := ensemble.Start(t, ensemble.Options{})
-	ours := coordtest.Dial(t, e.Addrs(), sessionTimeout, nil)
+	ours := coordtest.Dial(t, e.Addrs(), 4*time.Second, nil)
 	c := compat.StartOldClient(t, e.Addrs())
 	c.Write(map[string]string{"/old": "", "/old/set": "x"})
 	txn := new(coord.Txn).Create("/old/new", nil).CreateEphemeral("/old/passing", nil).Set("/old/set", nil, coord.AnyVersion)
