@@ -1,6 +1,7 @@
 package vmctl
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -194,8 +195,10 @@ func (s *scope) records(ctx context.Context, uuid string) (w Wanted, crashes mod
 			err = errs.Conflictf("its record is incomplete")
 		}
 		if d, v, ok := t.Data(schema.Claim(uuid)); ok {
-			w.Claim, err = schema.DecodeClaim(d)
+			var unreadable error
+			w.Claim, unreadable = schema.DecodeClaim(d)
 			w.claimVersion = v
+			err = cmp.Or(err, unreadable)
 		}
 		if d, _, ok := t.Data(schema.VM(uuid, schema.VMCrashes)); ok {
 			crashes = schema.DecodeCrashes(d)
