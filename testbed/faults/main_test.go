@@ -72,6 +72,10 @@ func startLab() (err error) {
 		Prefix: cmp.Or(os.Getenv("PVC_FAULT_PREFIX"), "ff"), // another one to run beside another
 		PVCDSettings: map[string]any{
 			"pvc.system.migration.bandwidth": bandwidth, "pvc.system.migration.parallel": parallel, "pvc.system.vm.shutdown_timeout": 20}})
+	if err != nil {
+		return err
+	}
+	images, err = makeImages(ctx, lab)
 	return err
 }
 
@@ -92,7 +96,7 @@ func unfit() string {
 	return ""
 }
 
-// build makes daemons with gates, the guests' images and a cluster.
+// build makes daemons with gates in dir and a cluster of them.
 func build(ctx context.Context, dir string, o testbed.Options) (*testbed.Cluster, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, err
@@ -100,17 +104,17 @@ func build(ctx context.Context, dir string, o testbed.Options) (*testbed.Cluster
 	if err := testbed.BuildDaemons(ctx, dir, "-tags", "gates"); err != nil {
 		return nil, err
 	}
-	var err error
-	if images, err = guest.Build(ctx, testbed.GuestCache(testbed.DefaultRoot()), nil); err != nil {
-		return nil, err
-	}
 	o.Binaries = dir
 	// The guests have a monitor of their own for the witness.
 	o.APISettings = map[string]any{"pvc.api.vm_policy": "unrestricted"}
-	c, err := testbed.Up(ctx, o)
+	return testbed.Up(ctx, o)
+}
+
+// makeImages builds the guests' images and puts them where all hosts of a cluster see them.
+func makeImages(ctx context.Context, c *testbed.Cluster) (guest.Images, error) {
+	images, err := guest.Build(ctx, testbed.GuestCache(testbed.DefaultRoot()), nil)
 	if err != nil {
-		return nil, err
+		return images, err
 	}
-	images, err = images.CopyTo(filepath.Join(c.SharedDir(), "images"))
-	return c, err
+	return images.CopyTo(filepath.Join(c.SharedDir(), "images"))
 }

@@ -153,29 +153,40 @@ func TestAGuestThatCannotGoLiveIsMovedByShutdownAndStart(t *testing.T) {
 	v.executesOnce(t)
 }
 
-// editFacts changes what a node has told of itself until the test ends.
+// editFacts changes what a node has told of itself until the test ends, and waits until
+// the API knows.
 func (v *vm) editFacts(t *testing.T, node string, change func(*model.NodeFacts)) {
 	t.Helper()
-	path := schema.Node(node, schema.NodeFacts)
-	before, err := v.get(t.Context(), path)
+	facts, static := schema.Node(node, schema.NodeFacts), schema.Node(node, schema.NodeStaticData)
+	factsBefore, err := v.get(t.Context(), facts)
+	must(t, err)
+	staticBefore, err := v.get(t.Context(), static)
 	must(t, err)
 	var f model.NodeFacts
-	must(t, json.Unmarshal([]byte(before), &f))
+	must(t, json.Unmarshal([]byte(factsBefore), &f))
 	change(&f)
-	after, err := json.Marshal(f)
+	factsAfter, err := json.Marshal(f)
 	must(t, err)
-	set := func(data string) {
-		_, err := v.zk.Commit(t.Context(), *new(coord.Txn).Set(path, []byte(data), coord.AnyVersion))
-		must(t, err)
-	}
-	set(string(after))
 	client := v.zk
-	t.Cleanup(func() {
+	set := func(facts2, static2 string) error {
 		ctx, cancel := cleanup()
 		defer cancel()
-		if _, err := client.Commit(ctx, *new(coord.Txn).Set(path, []byte(before), coord.AnyVersion)); err != nil {
+		_, err := client.Commit(ctx, *new(coord.Txn).
+			Set(facts, []byte(facts2), coord.AnyVersion).Set(static, []byte(static2), coord.AnyVersion))
+		return err
+	}
+	// The facts do not show in any answer; the kernel, changed together with them, does.
+	must(t, set(string(factsAfter), "2 edited Linux x86_64"))
+	t.Cleanup(func() {
+		if err := set(factsBefore, staticBefore); err != nil {
 			t.Error(err)
 		}
+	})
+	within(t, "the API knows it", func() error {
+		if body := v.call(t, http.MethodGet, "/api/v1/node/"+node); !strings.Contains(body, `"kernel":"edited"`) {
+			return errors.New(body)
+		}
+		return nil
 	})
 }
 

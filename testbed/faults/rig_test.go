@@ -37,14 +37,25 @@ type vm struct {
 // newVM defines and starts a Linux guest that writes its sequence, and waits for it.
 func newVM(t *testing.T, c *testbed.Cluster, name string, on *host.Host) *vm {
 	t.Helper()
+	return newVMFrom(t, c, name, images, on)
+}
+
+func newVMFrom(t *testing.T, c *testbed.Cluster, name string, images guest.Images, on *host.Host) *vm {
+	t.Helper()
 	v := prepare(t, c, name)
-	v.disk = filepath.Join(c.SharedDir(), name+".img")
-	must(t, os.RemoveAll(v.disk))
-	must(t, guest.MakeDisk(v.disk, 4<<20))
-	v.startFrom(t, guest.Linux(guest.Options{Name: name, UUID: v.uuid, Images: images, Disk: v.disk, Seq: 100,
-		Log: "/var/log/libvirt/" + name + ".log"}), on)
+	v.startFrom(t, v.linux(t, images), on)
 	v.writes(t)
 	return v
+}
+
+// linux is the domain XML of a Linux guest with a disk of its own.
+func (v *vm) linux(t *testing.T, images guest.Images) string {
+	t.Helper()
+	v.disk = filepath.Join(v.cluster.SharedDir(), v.name+".img")
+	must(t, os.RemoveAll(v.disk))
+	must(t, guest.MakeDisk(v.disk, 4<<20))
+	return guest.Linux(guest.Options{Name: v.name, UUID: v.uuid, Images: images, Disk: v.disk, Seq: 100,
+		Log: "/var/log/libvirt/" + v.name + ".log"})
 }
 
 // prepare begins to watch a guest that is to come.
