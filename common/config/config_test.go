@@ -16,6 +16,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/errs"
 )
 
+// decision: coordinators
 func TestEndpointHasAHostAndAPort(t *testing.T) {
 	for text, want := range map[string]string{
 		"hv1": "hv1:2181", "HV1.example.net:2182": "hv1.example.net:2182", "192.0.2.1": "192.0.2.1:2181",
@@ -29,6 +30,7 @@ func TestEndpointHasAHostAndAPort(t *testing.T) {
 	}
 }
 
+// decision: between hosts
 func TestPeerIsNamedByTheDomainOfTheClusterNetwork(t *testing.T) {
 	for _, tt := range []struct{ domain, template, want string }{
 		{"pvc.local", "qemu+tls://{node}.{domain}/system", "qemu+tls://hv2.pvc.local/system"},
@@ -44,6 +46,7 @@ func TestPeerIsNamedByTheDomainOfTheClusterNetwork(t *testing.T) {
 	}
 }
 
+// decision: coordinators
 func TestCoordinatorIsKnownByItsNameOrFirstLabel(t *testing.T) {
 	c := &Node{Cluster: Cluster{Coordinators: []Endpoint{{"hv1", 1}, {"hv2.example.net", 1}, {"10.0.0.3", 1}}}}
 	for name, want := range map[string]bool{"hv1": true, "hv2": true, "hv3": false, "10": false} {
@@ -84,6 +87,8 @@ func TestAddressByIDOfAnUnusedNetworkIsNone(t *testing.T) {
 	}
 }
 
+// decision: `pvc.node`
+// decision: warnings
 func TestValuesOfANodeFileArrive(t *testing.T) {
 	text := smallNode + `
   node: HV9.example.net
@@ -119,6 +124,7 @@ func TestValuesOfANodeFileArrive(t *testing.T) {
 	}
 }
 
+// decision: not set
 func TestSuccessfulFenceNoneMeansNoneAlthoughTheDefaultIsMigrate(t *testing.T) {
 	for text, want := range map[string]FenceAction{"None": FenceNone, "''": FenceNone, "": FenceNone, "migrate": FenceMigrate} {
 		c, _, err := ParseNode("f", []byte(smallNode+"  system: {fencing: {actions: {successful_fence: "+text+"}}}\n"), "hv1")
@@ -165,6 +171,7 @@ pvc:
 	}
 }
 
+// decision: warnings
 func TestOpenAPIForEverybodyIsWarnedAbout(t *testing.T) {
 	for address, warned := range map[string]bool{"127.0.0.1": false, "'::1'": false, "0.0.0.0": true, "hv1": true} {
 		_, warnings, err := ParseAPI("f", []byte(strings.Replace(smallAPI, "api: {", "api: {listen_address: "+address+", ", 1)), "hv1")
@@ -174,6 +181,7 @@ func TestOpenAPIForEverybodyIsWarnedAbout(t *testing.T) {
 	}
 }
 
+// decision: warnings
 func TestFileIsReadOnceAndBounded(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "pvc-api.yaml")
@@ -226,6 +234,7 @@ func TestSecretIsShownNowhere(t *testing.T) {
 	}
 }
 
+// decision: ZooKeeper access
 func TestDigestComesFromAFileThatOthersCannotRead(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "digest")
 	for _, tt := range []struct {

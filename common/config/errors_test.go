@@ -15,6 +15,9 @@ const (
 	smallAPI  = "pvc:\n  coordinators: [hv1]\n  api: {authentication: {enabled: False}}\n"
 )
 
+// decision: strictness
+// decision: YAML
+// decision: `pvc.functions.*`
 func TestWrongNodeFileIsRefusedNamingLineKeyAndExpectation(t *testing.T) {
 	tests := map[string]struct{ text, want string }{
 		"empty":             {"", "f: the file is empty; a mapping with the key pvc was expected"},
@@ -91,6 +94,8 @@ func checkFirst(t *testing.T, none bool, err error, want string) {
 	}
 }
 
+// decision: strictness
+// decision: authentication on
 func TestWrongAPIFileIsRefusedNamingLineKeyAndExpectation(t *testing.T) {
 	const key32 = "0123456789abcdef0123456789abcdef"
 	auth := func(s string) string {

@@ -26,6 +26,8 @@ func warningTexts(warnings []Warning) []string {
 	return out
 }
 
+// decision: old configuration files
+// decision: not there yet
 func TestOldNodeFileIsValid(t *testing.T) {
 	data, err := os.ReadFile("testdata/old-pvcd.yaml")
 	if err != nil {
@@ -82,6 +84,8 @@ func TestOldNodeFileIsValid(t *testing.T) {
 	}
 }
 
+// decision: old configuration files
+// decision: debug
 func TestOldAPIFileIsValid(t *testing.T) {
 	data, err := os.ReadFile("testdata/old-pvc-api.yaml")
 	if err != nil {

@@ -72,6 +72,7 @@ func commentWords(text string) []string {
 	return out
 }
 
+// decision: times
 func TestSampleOfTheNodeDaemonHoldsTheDefaults(t *testing.T) {
 	data, err := os.ReadFile(nodeSample)
 	if err != nil {

@@ -56,6 +56,7 @@ func TestUUIDIsRefused(t *testing.T) {
 	}
 }
 
+// decision: console log
 func TestConsoleLogGoesToTheFirstSerialElseConsole(t *testing.T) {
 	const log = "<log file='/run/a.log' append='on'/>"
 	wrap := func(s string) string {

@@ -176,6 +176,15 @@ var hostile = []struct{ name, piece, want string }{
 	{"command line in the wrong place", `dev <cmdline>/etc/shadow</cmdline>`, "/etc/shadow"},
 }
 
+// decision: refused elements
+// decision: hypervisor
+// decision: files
+// decision: disks
+// decision: RBD names
+// decision: interfaces
+// decision: character devices
+// decision: other devices
+// decision: security labels
 func TestHostileDocumentsAreDeniedWithTheirReason(t *testing.T) {
 	seen := map[string]bool{}
 	for _, tt := range hostile {
@@ -199,6 +208,7 @@ func TestHostileDocumentsAreDeniedWithTheirReason(t *testing.T) {
 	}
 }
 
+// decision: documents
 func TestUnreadableDocumentsAreInvalidUnderEveryPolicy(t *testing.T) {
 	for _, p := range []Policy{restricted, {Unrestricted: true}} {
 		for _, doc := range []string{"", "<domain>", "<!DOCTYPE domain><domain/>", "<domain/><domain/>",

@@ -89,6 +89,7 @@ func TestRBDListNamesEachImageOnce(t *testing.T) {
 	}
 }
 
+// decision: what prevents live migration
 func TestLiveBlockersNameWhatBindsToTheHost(t *testing.T) {
 	tests := []struct {
 		name, piece string

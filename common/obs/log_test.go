@@ -55,6 +55,7 @@ func TestLogGoesWhereTheConfigurationWantsIt(t *testing.T) {
 	}
 }
 
+// decision: debug
 func TestDebugShowsMore(t *testing.T) {
 	var out bytes.Buffer
 	l, err := APILog(&config.API{Debug: true}, &out)
@@ -67,6 +68,7 @@ func TestDebugShowsMore(t *testing.T) {
 	}
 }
 
+// decision: SIGHUP
 func TestReopenFollowsARotatedFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "a.log")
 	l, err := NewLog(LogOptions{File: file})

@@ -14,6 +14,7 @@ var three = []Host{
 	{Name: "hv2", FreeMiB: 300, AllocatedMiB: 20, VCPUs: 1, Load: 0.9, VMs: 1},
 }
 
+// decision: selector
 func TestSelectTakesTheLeastAndTiesByName(t *testing.T) {
 	tests := []struct {
 		by   model.Selector
@@ -39,6 +40,7 @@ func TestSelectTakesTheLeastAndTiesByName(t *testing.T) {
 	}
 }
 
+// decision: target node
 func TestSelectWithoutAnEligibleNodeNamesEachReason(t *testing.T) {
 	hosts := append([]Host{{Name: "hv4", Unfit: "flushed", FreeMiB: 9999}}, three...)
 	_, err := Select(hosts, model.SelectMem, 500)

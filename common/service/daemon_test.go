@@ -31,6 +31,7 @@ func probe(read *string, served *bool) Daemon[string, remark] {
 	}
 }
 
+// decision: command line
 func TestDaemonReadsTheFileOfTheFlagThenOfTheEnvironmentThenTheDefault(t *testing.T) {
 	for _, tt := range []struct {
 		env, want string
@@ -53,6 +54,7 @@ func TestDaemonReadsTheFileOfTheFlagThenOfTheEnvironmentThenTheDefault(t *testin
 	}
 }
 
+// decision: command line
 func TestDaemonOnlyChecksOrNamesItselfWhenAsked(t *testing.T) {
 	for _, tt := range []struct {
 		args    []string

@@ -107,6 +107,7 @@ func TestWatchdogSpeaksOnlyWhileTheDaemonIsAlive(t *testing.T) {
 	}
 }
 
+// decision: SIGHUP
 func TestHangupReloadsEverythingAndKeepsGoingAfterAFailure(t *testing.T) {
 	calls := make(chan string, 10)
 	r := NewReloads(slog.New(slog.DiscardHandler))

@@ -68,6 +68,7 @@ func TestAnOldClientHandsThePrimaryRoleOver(t *testing.T) {
 	})
 }
 
+// decision: an impossible wish
 func TestAWishForAPrimaryThatCannotBeIsOverwritten(t *testing.T) {
 	l := lab(t)
 	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
@@ -114,6 +115,9 @@ func TestAnOldClientFlushesANodeAndMakesItReady(t *testing.T) {
 
 // TestVMsOfADeadHost: what rests there can be started elsewhere, what may run there
 // cannot, whatever an old client writes.
+//
+// decision: unreachable host
+// decision: host not there
 func TestVMsOfADeadHost(t *testing.T) {
 	l := lab(t)
 	c := compat.StartOldClient(t, l.ZooKeeperAddrs()[:2]) // the third dies with its host

@@ -56,6 +56,7 @@ func TestVMGoesThroughItsLife(t *testing.T) {
 	}
 }
 
+// decision: shutdown
 func TestGuestThatIgnoresThePowerButtonIsDestroyedInTime(t *testing.T) {
 	t.Parallel()
 	const vm = "eedeaf"
@@ -75,6 +76,8 @@ func TestGuestThatIgnoresThePowerButtonIsDestroyedInTime(t *testing.T) {
 	}
 }
 
+// decision: failing start
+// decision: what 200 means
 func TestFailingStartSaysLibvirtsReasonAndALaterStartClearsIt(t *testing.T) {
 	t.Parallel()
 	const vm = "eefail"
@@ -93,6 +96,7 @@ func TestFailingStartSaysLibvirtsReasonAndALaterStartClearsIt(t *testing.T) {
 	}
 }
 
+// decision: domain type
 func TestGuestThatItsHostCannotRunFailsWithTheReason(t *testing.T) {
 	t.Parallel()
 	xml := func(vm string) string { return guest.Tick(guest.Options{Name: vm, Images: images}) }
@@ -119,6 +123,7 @@ func hostHasKVM(t *testing.T, h *host.Host) bool {
 	return strings.Contains(execute(t, h, "virsh", "-q", "capabilities"), "domain type='kvm'")
 }
 
+// decision: power-off from inside
 func TestGuestThatPowersItselfOffStaysOffWithTheReason(t *testing.T) {
 	t.Parallel()
 	const vm = "eeoff"
@@ -132,6 +137,7 @@ func TestGuestThatPowersItselfOffStaysOffWithTheReason(t *testing.T) {
 	}
 }
 
+// decision: crash
 func TestCrashedGuestIsStartedAgainUntilItCrashesTooOften(t *testing.T) {
 	t.Parallel()
 	const vm = "eecrash"

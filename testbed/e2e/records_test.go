@@ -24,6 +24,7 @@ func dump(t testing.TB, vm string) string {
 	return file
 }
 
+// decision: guests without a claim
 func TestGuestStartedBehindOurBackIsDestroyedAndReported(t *testing.T) {
 	t.Parallel()
 	const vm = "eestray"
@@ -57,6 +58,8 @@ func TestGuestStartedBehindOurBackIsDestroyedAndReported(t *testing.T) {
 
 // TestPersistentDefinitionIsRemovedAndTheGuestGoesOn has libvirtd restarted, so that
 // the daemon looks at everything again.
+//
+// decision: guests without a claim
 func TestPersistentDefinitionIsRemovedAndTheGuestGoesOn(t *testing.T) {
 	const vm = "eepersistent"
 	startTick(t, 2, vm)
@@ -87,6 +90,7 @@ func TestManyDefinitionsAtOnceAllSucceed(t *testing.T) {
 	all(t, vms, func(vm string) { defineTick(t, 1, vm) })
 }
 
+// decision: delete
 func TestDeleteWaitsUntilTheGuestIsGone(t *testing.T) {
 	t.Parallel()
 	const vm = "eedelete"
@@ -125,6 +129,7 @@ func writeAsOldClient(t testing.TB, uuid, name, node, rbdlist, xml string) {
 const rbdDisk = `<disk type='network' device='disk'><driver name='qemu' type='raw'/><source protocol='rbd' name='vms/eerbd_disk0'>` +
 	`<host name='ceph' port='6789'/></source><target dev='sda' bus='scsi'/></disk></devices>`
 
+// decision: `delete_disks`
 func TestVolumesThatCannotBeRemovedAreRefusedNotIgnored(t *testing.T) {
 	t.Parallel()
 	const vm = "eerbd"
@@ -141,6 +146,7 @@ func TestVolumesThatCannotBeRemovedAreRefusedNotIgnored(t *testing.T) {
 	}
 }
 
+// decision: shared images
 func TestTwoVMsOfOneImageNeverRunTogether(t *testing.T) {
 	t.Parallel()
 	disk := filepath.Join(cluster.SharedDir(), "eetwice.img")

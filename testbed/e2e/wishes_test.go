@@ -31,6 +31,7 @@ func settled(t testing.TB, vm, state string) {
 	})
 }
 
+// decision: contradictory requests
 func TestContradictoryRequestsEndInTheLaterOne(t *testing.T) {
 	t.Parallel()
 	for i, c := range []struct{ from, first, second, end string }{

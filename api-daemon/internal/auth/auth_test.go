@@ -50,6 +50,7 @@ func withCookie(c *http.Cookie) *http.Request {
 	return r
 }
 
+// decision: authentication on
 func TestNewRefusesWhatWouldLetAnybodyIn(t *testing.T) {
 	one := []Token{{"ops", "secret"}}
 	for name, o := range map[string]Options{
@@ -115,6 +116,7 @@ func TestDisabledAuthenticationLetsEverybodyIn(t *testing.T) {
 	}
 }
 
+// decision: sessions
 func TestSessionSurvivesTakeOverAndEndsWithItsToken(t *testing.T) {
 	ops, web := Token{"ops", "one"}, Token{"web", "two"}
 	cookie := login(t, newAuth(t, ops, web), "two")
@@ -251,6 +253,7 @@ func TestTableOfAddressesIsBounded(t *testing.T) {
 	}
 }
 
+// decision: failed tokens
 func TestOneIPv6NetworkIsOneAddress(t *testing.T) {
 	if a, b := peer(from("[2001:db8::1]:1")), peer(from("[2001:db8::2:3]:9")); a != b {
 		t.Errorf("%v and %v", a, b)

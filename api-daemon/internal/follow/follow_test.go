@@ -150,6 +150,7 @@ func (s *site) await(what, node string) {
 	coordtest.Eventually(s.t, what, func() bool { return s.h.current() == node })
 }
 
+// decision: API listener
 func TestTheListenerFollowsThePrimaryWithoutOverlap(t *testing.T) {
 	s := newSite(t)
 	stop := s.start(s.options("hv1", s.e.Addrs()))

@@ -26,6 +26,7 @@ func messageOf(t *testing.T, w *httptest.ResponseRecorder) string {
 	return *body.Message
 }
 
+// decision: without a token
 func TestOnlyOpenRoutesNeedNoToken(t *testing.T) {
 	b := newBench(t)
 	for i := range table {
@@ -52,6 +53,7 @@ func TestNobodyLearnsWhatIsWrongWithoutAToken(t *testing.T) {
 	}
 }
 
+// decision: token
 func TestTokenIsTakenFromEveryPlace(t *testing.T) {
 	b := newBench(t)
 	form := func(contentType, body string) *http.Request {
@@ -77,6 +79,7 @@ func TestTokenIsTakenFromEveryPlace(t *testing.T) {
 	}
 }
 
+// decision: failed tokens
 func TestTooManyFailuresAreAnswered429(t *testing.T) {
 	b := newBench(t)
 	for range 10 {
@@ -88,6 +91,7 @@ func TestTooManyFailuresAreAnswered429(t *testing.T) {
 	}
 }
 
+// decision: `/metrics`
 func TestMetricsAreOpenOnlyIfConfigured(t *testing.T) {
 	b := newBench(t)
 	if w := b.serve(httptest.NewRequest("GET", "/metrics", nil)); w.Code != 401 {
@@ -99,6 +103,8 @@ func TestMetricsAreOpenOnlyIfConfigured(t *testing.T) {
 	}
 }
 
+// decision: login
+// decision: browsers
 func TestLoginAndLogout(t *testing.T) {
 	b := newBench(t)
 	post := func(target, accept string, cookies ...*http.Cookie) *httptest.ResponseRecorder {
@@ -145,6 +151,7 @@ func TestLoginFormNeedsNoScript(t *testing.T) {
 	}
 }
 
+// decision: changes from other pages
 func TestPagesOfOtherOriginsCannotUseASession(t *testing.T) {
 	b := newBench(t)
 	login := b.serve(httptest.NewRequest("POST", "/api/v1/login?token="+testToken, nil))
@@ -160,6 +167,7 @@ func TestPagesOfOtherOriginsCannotUseASession(t *testing.T) {
 	}
 }
 
+// decision: authentication off
 func TestDisabledAuthenticationSaysSoInTheWordsOfTheManual(t *testing.T) {
 	off, err := auth.New(auth.Options{})
 	if err != nil {
@@ -181,6 +189,7 @@ func TestDisabledAuthenticationSaysSoInTheWordsOfTheManual(t *testing.T) {
 	}
 }
 
+// decision: status codes
 func TestKindsOfErrorsHaveTheirCodes(t *testing.T) {
 	for kind, want := range map[errs.Kind]int{
 		errs.Internal: 510, errs.NotFound: 510, errs.Invalid: 510, errs.Conflict: 510,
@@ -195,6 +204,8 @@ func TestKindsOfErrorsHaveTheirCodes(t *testing.T) {
 	}
 }
 
+// decision: stale reads
+// decision: `/readyz`
 func TestStaleViewServesMarkedReadsAndRefusesChanges(t *testing.T) {
 	b := newBench(t)
 	b.picture.stale = 2500 * time.Millisecond
@@ -218,6 +229,9 @@ func TestStaleViewServesMarkedReadsAndRefusesChanges(t *testing.T) {
 	}
 }
 
+// decision: before the first picture
+// decision: `/healthz`
+// decision: `/readyz`
 func TestNothingIsServedBeforeThePictureIsComplete(t *testing.T) {
 	b := newBench(t)
 	b.picture.loading = true
@@ -228,6 +242,7 @@ func TestNothingIsServedBeforeThePictureIsComplete(t *testing.T) {
 	}
 }
 
+// decision: abandoned calls
 func TestClientThatHangsUpDoesNotStopAChange(t *testing.T) {
 	for query, stopped := range map[string]bool{"state=start": false, "state=start&wait=True": true} {
 		b := newBench(t)
@@ -279,6 +294,7 @@ func TestBodiesThatAreNotUnderstoodAreRefused(t *testing.T) {
 	}
 }
 
+// decision: JSON bodies
 func TestJSONScalarsAreTakenAsTheirText(t *testing.T) {
 	b := newBench(t)
 	for body, want := range map[string]string{
@@ -299,6 +315,7 @@ func TestJSONScalarsAreTakenAsTheirText(t *testing.T) {
 	}
 }
 
+// decision: modify
 func TestRawXMLIsTheValueXML(t *testing.T) {
 	b := newBench(t)
 	for _, contentType := range []string{"application/xml", "text/xml; charset=utf-8", "text/plain", ""} {

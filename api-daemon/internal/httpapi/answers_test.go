@@ -80,6 +80,13 @@ var tiny = `<domain type='qemu'><name>web1</name><uuid>` + web1 + `</uuid><memor
 	`<interface type='bridge'><mac address='52:54:00:12:34:56'/><source bridge='br0'/><model type='virtio'/></interface>` +
 	`<controller type='usb'/><console type='pty'/></devices></domain>`
 
+// decision: elements
+// decision: numbers
+// decision: missing features
+// decision: networks
+// decision: templates
+// decision: dump
+// decision: primary
 func TestAnswersOfARealClusterHaveTheWrittenShape(t *testing.T) {
 	shapes := readShapes(t)
 	a := realAPI(t, nil)

@@ -14,6 +14,8 @@ import (
 // some time on a busy machine.
 const outageAnswer = 3 * time.Second
 
+// decision: 503
+// decision: `/readyz`
 func TestOutageOfZooKeeperRefusesChangesInTimeAndMarksReads(t *testing.T) {
 	var proxy *coordtest.Proxy
 	a := realAPI(t, func(servers []string) []string {

@@ -9,6 +9,7 @@ import (
 	"testing"
 )
 
+// decision: errors
 func TestUnknownPathsAndMethodsAreAnsweredInJSON(t *testing.T) {
 	b := newBench(t)
 	tests := []struct {
@@ -41,6 +42,7 @@ func TestUnknownPathsAndMethodsAreAnsweredInJSON(t *testing.T) {
 	}
 }
 
+// decision: paths
 func TestPathElementsAreDecodedOnce(t *testing.T) {
 	b := newBench(t)
 	for _, tt := range []struct{ element, want string }{
@@ -58,6 +60,7 @@ func TestPathElementsAreDecodedOnce(t *testing.T) {
 	}
 }
 
+// decision: paths
 func TestHeadIsGetWithoutBody(t *testing.T) {
 	server := httptest.NewServer(newBench(t))
 	defer server.Close()
@@ -88,6 +91,7 @@ func TestRequestIDIsAcceptedOnlyIfSane(t *testing.T) {
 	}
 }
 
+// decision: log
 func TestTokensNeverReachTheLog(t *testing.T) {
 	b := newBench(t)
 	for _, query := range []string{"token=" + testToken, "t%6Fken=" + testToken, "limit=a&token=" + testToken, "%zz=" + testToken,
@@ -105,6 +109,7 @@ func TestTokensNeverReachTheLog(t *testing.T) {
 	}
 }
 
+// decision: log
 func TestEveryChangeLeavesAnAuditLine(t *testing.T) {
 	for i := range table {
 		r := &table[i]

@@ -31,6 +31,9 @@ func states(t *testing.T, body []byte) []string {
 	return out
 }
 
+// decision: lists
+// decision: `limit`
+// decision: filters
 func TestListShowsAChangeInTheNextAnswer(t *testing.T) {
 	b := newBench(t)
 	look := func(target string) []string { return states(t, b.serve(asked("GET", target)).Body.Bytes()) }
@@ -58,6 +61,7 @@ func TestListShowsAChangeInTheNextAnswer(t *testing.T) {
 	}
 }
 
+// decision: unchanged lists
 func TestETagChangesWithTheListAndIsOfThisProcess(t *testing.T) {
 	b := newBench(t)
 	ask := func(tag string) *httptest.ResponseRecorder {
@@ -222,6 +226,9 @@ func TestVMWithUnreadableXMLIsShownWithTheError(t *testing.T) {
 	}
 }
 
+// decision: health
+// decision: provisioned memory
+// decision: daemon state
 func TestNodeShowsWhatIsAssignedToIt(t *testing.T) {
 	b := newBench(t)
 	var list []nodeJSON
@@ -247,6 +254,7 @@ func TestNodeShowsWhatIsAssignedToIt(t *testing.T) {
 	}
 }
 
+// decision: filters
 func TestNodeFiltersAreExactAndCombined(t *testing.T) {
 	b := newBench(t)
 	for query, want := range map[string]int{

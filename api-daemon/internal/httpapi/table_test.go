@@ -225,6 +225,12 @@ type exam struct {
 	call  string // on success
 }
 
+// decision: values
+// decision: unknown values
+// decision: two spellings
+// decision: a name twice
+// decision: `limit`
+// decision: removal
 func TestValuesMeanTheSameInEveryTransport(t *testing.T) {
 	b := newBench(t)
 	for i := range table {
@@ -362,6 +368,7 @@ func allPairs(r *route, texts map[string]string) []pair {
 	return out
 }
 
+// decision: values
 func TestQueryWinsOverBody(t *testing.T) {
 	b := newBench(t)
 	for i := range table {
@@ -379,6 +386,7 @@ func TestQueryWinsOverBody(t *testing.T) {
 	}
 }
 
+// decision: flags
 func TestFlagsAreReadByTheirData(t *testing.T) {
 	b := newBench(t)
 	for _, tt := range []struct{ query, want string }{

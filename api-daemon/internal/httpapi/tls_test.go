@@ -64,6 +64,7 @@ func TestBrokenOrMismatchedPairStopsTheStart(t *testing.T) {
 	}
 }
 
+// decision: TLS
 func TestRenewedPairIsPickedUpAndABrokenOneIsNot(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := writePair(t, dir, "pvc", 1)

@@ -11,6 +11,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/console"
 )
 
+// decision: console
 func TestOutputBecomesText(t *testing.T) {
 	for _, c := range []struct{ name, raw, text, rest string }{
 		{"plain", "login: ", "login: ", ""},
@@ -30,6 +31,7 @@ func TestOutputBecomesText(t *testing.T) {
 	}
 }
 
+// decision: console
 func TestALimitKeepsTheEnd(t *testing.T) {
 	for _, c := range []struct {
 		text        string

@@ -112,6 +112,7 @@ func TestASlowHypervisorDelaysNoBeat(t *testing.T) {
 	})
 }
 
+// decision: figures
 func TestAChangedGuestIsPublishedWithinASecondAndABurstAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex

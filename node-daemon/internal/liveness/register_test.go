@@ -35,6 +35,7 @@ func written(txn coord.Txn, kinds ...coord.OpKind) []string {
 	return out
 }
 
+// decision: a new node
 func TestFirstRegistrationWritesEveryKeyOfTheOldSystemAtOnce(t *testing.T) {
 	txn := registration(record{}, testIdentity(model.ModeCoordinator), time.Unix(1000, 0))
 	want := []string{
@@ -62,6 +63,7 @@ var oldKeys = []string{
 	"vcpualloc", "cpuload", "networkscount", "domainscount", "runningdomains", "keepalive", "ipmihostname", "ipmiusername", "ipmipassword",
 }
 
+// decision: a new node
 func TestRegistrationAgainKeepsWhatUsersSetAndWhatWasCounted(t *testing.T) {
 	rec := record{exists: true, keys: map[string]bool{}}
 	for _, k := range oldKeys {

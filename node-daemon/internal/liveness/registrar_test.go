@@ -148,6 +148,7 @@ func stat(t *testing.T, c coord.Client, path string) coord.Stat {
 	return st
 }
 
+// decision: one name, one daemon
 func TestASecondDaemonOfTheNameIsRefused(t *testing.T) {
 	e := ensemble.Start(t, ensemble.Options{Servers: 1})
 	opts := testOptions(t, e.Addrs(), "hv1")
@@ -243,6 +244,7 @@ func TestWorkThatFailsWithItsSessionDoesNotEndTheDaemon(t *testing.T) {
 	}
 }
 
+// decision: one name, one daemon
 func TestALiveDaemonOfTheOldSystemIsRecognisedByItsTimeStamp(t *testing.T) {
 	e := ensemble.Start(t, ensemble.Options{Servers: 1})
 	o := observer(t, e.Addrs())
@@ -351,6 +353,7 @@ func TestARemovedRecordIsRegisteredAgain(t *testing.T) {
 	}
 }
 
+// decision: the layout
 func TestTheFirstCoordinatorCreatesTheLayoutAndOthersWaitForIt(t *testing.T) {
 	e := ensemble.Start(t, ensemble.Options{Servers: 1})
 	o := observer(t, e.Addrs())

@@ -5,6 +5,8 @@ import (
 	"time"
 )
 
+// decision: an impossible wish
+// decision: coordinator state
 func TestDecide(t *testing.T) {
 	const never = time.Duration(-1)
 	alone := map[string]bool{}

@@ -218,6 +218,7 @@ func TestAMoveByAnOldClientReachesTheIndexAndTheDoorbell(t *testing.T) {
 	}
 }
 
+// decision: additional keys
 func TestAVanishedDaemonIsReportedByWhatItsHostSays(t *testing.T) {
 	for _, tc := range []struct {
 		answers bool

@@ -310,6 +310,7 @@ func TestPowerOffFromInsideStopsAndACrashStartsAgain(t *testing.T) {
 	})
 }
 
+// decision: guests without a claim
 func TestAGuestWithoutItsClaimIsDestroyed(t *testing.T) {
 	l := newLab(t, "hv1", "hv2")
 	uuid := l.define("web1", "hv1", "")
@@ -350,6 +351,7 @@ func TestTwoVMsOfOneImageDoNotBothRun(t *testing.T) {
 	}
 }
 
+// decision: contradictory requests
 func TestTheLaterOfTwoWishesWins(t *testing.T) {
 	l := newLab(t, "hv1")
 	uuid := l.define("web1", "hv1", "")
@@ -492,6 +494,9 @@ func TestAMigrationThatFailsAtAnyPointLeavesOneGuest(t *testing.T) {
 	}
 }
 
+// decision: flush
+// decision: ready
+// decision: flush reads all
 func TestAFlushMovesEveryGuestAndReadyBringsThemHome(t *testing.T) {
 	l := newLab(t, "hv1", "hv2", "hv3")
 	var uuids []string

@@ -39,6 +39,9 @@ var (
 
 func ended(r hypervisor.StopReason) Seen { return Seen{Ended: true, EndReason: r} }
 
+// decision: ended unseen
+// decision: shutdown
+// decision: power cut
 func TestPlanOfALife(t *testing.T) {
 	persistent := running
 	persistent.Persistent = true
@@ -108,6 +111,7 @@ func migrating(p model.MigrationPhase, state model.VMState) *model.VM {
 	return v
 }
 
+// decision: failed migration
 func TestPlanOfTheSourceOfAMigration(t *testing.T) {
 	both := owned("resumed")
 	both.Incoming = &model.ClaimHost{Node: "hv2"}
