@@ -12,6 +12,10 @@ import (
 
 const post, del = http.MethodPost, http.MethodDelete
 
+// decision: start
+// decision: restart
+// decision: stop
+// decision: setting what is so
 func TestVMGoesThroughItsLife(t *testing.T) {
 	t.Parallel()
 	const vm = "eelife"

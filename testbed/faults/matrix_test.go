@@ -27,6 +27,8 @@ var dangerous = []string{
 
 // TestMigrationUnderFaultsEndsWithOneGuestAndOneTruth breaks each thing at each step
 // of the handshake.
+//
+// decision: failed migration
 func TestMigrationUnderFaultsEndsWithOneGuestAndOneTruth(t *testing.T) {
 	needLab(t)
 	m := matrix{t: t}

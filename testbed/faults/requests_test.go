@@ -53,6 +53,9 @@ func (v *vm) executesOnce(t *testing.T) {
 }
 
 // TestRequestsDuringATransfer shares a guest, as far as it survives.
+//
+// decision: under way
+// decision: contradictory requests
 func TestRequestsDuringATransfer(t *testing.T) {
 	m := inTransfer(t, "ff-requests")
 	t.Run("ASecondMigrationIsRefused", func(t *testing.T) {
@@ -100,6 +103,8 @@ func TestADeleteDuringATransferLeavesNothing(t *testing.T) {
 	m.executesOnce(t)
 }
 
+// decision: unmigrate
+// decision: migrated VMs
 func TestUnmigrateBringsAGuestHome(t *testing.T) {
 	needLab(t)
 	v := newVM(t, lab, "ff-home", lab.Host(1))
@@ -135,6 +140,10 @@ func tiny(t *testing.T, name, xml string) *vm {
 
 // TestAGuestThatCannotGoLiveIsMovedByShutdownAndStart lets the third host forget the
 // guest's machine type.
+//
+// decision: migrate
+// decision: `force_live`
+// decision: what prevents live migration
 func TestAGuestThatCannotGoLiveIsMovedByShutdownAndStart(t *testing.T) {
 	v := tiny(t, "ff-cold", "")
 	there := lab.Host(3).Name
@@ -190,6 +199,7 @@ func (v *vm) editFacts(t *testing.T, node string, change func(*model.NodeFacts))
 	})
 }
 
+// decision: local disks
 func TestAGuestOnALocalDiskStays(t *testing.T) {
 	needLab(t)
 	const image = "/var/lib/libvirt/images/ff-local.img"
@@ -209,6 +219,8 @@ func TestAGuestOnALocalDiskStays(t *testing.T) {
 
 // TestNoMoreGuestsAreSentAtOnceThanConfigured stops the target's libvirtd, so that
 // what is begun does not end.
+//
+// decision: several migrations
 func TestNoMoreGuestsAreSentAtOnceThanConfigured(t *testing.T) {
 	var all []*vm
 	for i := range parallel + 2 {
