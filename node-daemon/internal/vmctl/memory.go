@@ -32,6 +32,9 @@ type guest struct {
 	sendError  string
 	aborted    bool
 	sourceGone bool
+
+	// sourceDoubt: the guest may have gone on at the source after it was complete here.
+	sourceDoubt bool
 }
 
 func newMemory() *memory { return &memory{guests: map[string]*guest{}} }
@@ -90,7 +93,7 @@ func (g *guest) handshakeIs(m *model.Migration, now time.Time) {
 
 func (g *guest) forgetHandshake(next string) {
 	g.handshake, g.phase, g.sendError = next, "", ""
-	g.aborted, g.sourceGone = false, false
+	g.aborted, g.sourceGone, g.sourceDoubt = false, false, false
 }
 
 // seen is the part of Seen that is remembered.

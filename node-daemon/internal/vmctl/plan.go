@@ -174,6 +174,11 @@ func planElsewhere(h Host, vm *model.VM) Action {
 // planOwned handles a VM whose claim this host has.
 func planOwned(h Host, l Limits, w Wanted, s Seen, now time.Time) Action {
 	vm, c := w.VM, w.Claim
+	if m := vm.Migration; m != nil && m.Target == h.Node && m.Phase == model.MigrationGone && !s.gone() {
+		// Before the boot id: a guest that is here has arrived since the host was booted,
+		// even if the handshake had begun before.
+		return planArrived(vm, s)
+	}
 	if c.Owner.BootID != h.BootID {
 		return planRebooted(h, w, s)
 	}

@@ -1,6 +1,7 @@
 package vmctl
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -162,6 +163,7 @@ func TestPlanOfTheTargetOfAMigration(t *testing.T) {
 	incoming.Incoming = &model.ClaimHost{Node: "hv2"}
 	mine := &model.Claim{Owner: model.ClaimHost{Node: "hv2", BootID: "boot2"}}
 	adopted := &model.Claim{Owner: mine.Owner, Recorded: true}
+	before := &model.Claim{Owner: model.ClaimHost{Node: "hv2", BootID: "boot1"}}
 	tests := []struct {
 		name string
 		w    Wanted
@@ -180,6 +182,8 @@ func TestPlanOfTheTargetOfAMigration(t *testing.T) {
 		{"a guest that runs too early is destroyed", Wanted{VM: migrating("arrived", "migrate"), Claim: incoming}, Seen{Domain: running}, Action{Step: Destroy, Reason: "it runs before its source has let go"}},
 		{"a failed migration is cleared away", Wanted{VM: migrating("failed", "start"), Claim: incoming}, Seen{Domain: suspended}, Action{Step: Destroy, Reason: "the migration has failed"}},
 		{"and left", Wanted{VM: migrating("failed", "start"), Claim: incoming}, Seen{}, Action{Step: LeaveMigration}},
+		{"handed over to a host that was booted anew while the guest was on its way", Wanted{VM: migrating("gone", "migrate"), Claim: before}, Seen{Domain: suspended}, Action{Step: Adopt}},
+		{"handed over to a host that was booted anew since", Wanted{VM: migrating("gone", "migrate"), Claim: before}, Seen{}, Action{Step: Release, State: "start", Reason: "its host was rebooted"}},
 		{"handed over, the guest goes on record", Wanted{VM: migrating("gone", "migrate"), Claim: mine}, Seen{Domain: suspended}, Action{Step: Adopt}},
 		{"then it is resumed", Wanted{VM: vm("start", "hv2"), Claim: adopted}, Seen{Domain: suspended}, Action{Step: Resume}},
 		{"a guest that is to stop is stopped here", Wanted{VM: vm("stop", "hv2"), Claim: adopted}, Seen{Domain: suspended}, Action{Step: Destroy, Reason: "it is to be in state stop"}},
@@ -189,6 +193,41 @@ func TestPlanOfTheTargetOfAMigration(t *testing.T) {
 	for _, tt := range tests {
 		if got := Plan(target, limits, tt.w, tt.s, now); got != tt.want {
 			t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestASilentSourceIsBelievedOnlyWhileTheGuestCannotHaveGoneOnThere(t *testing.T) {
+	var absent hypervisor.Domain
+	sending := running
+	sending.Migrating = true
+	lost := errors.New("no route to host")
+	type answer struct {
+		domain hypervisor.Domain
+		err    error
+	}
+	tests := []struct {
+		name    string
+		answers []answer
+		gone    bool
+	}{
+		{"it has left", []answer{{absent, nil}}, true},
+		{"it is leaving, then has left", []answer{{sending, nil}, {switchOver, nil}, {absent, nil}}, true},
+		{"it goes on there", []answer{{running, nil}}, false},
+		{"it went on there and has ended", []answer{{running, nil}, {absent, nil}}, false},
+		{"nothing was heard for a while", []answer{{absent, lost}, {absent, nil}}, false},
+	}
+	for _, tt := range tests {
+		g := new(guest)
+		for _, a := range tt.answers {
+			g.heardOfSource(a.domain, a.err)
+		}
+		if g.sourceGone != tt.gone {
+			t.Errorf("%s: gone is %v", tt.name, g.sourceGone)
+		}
+		g.forgetHandshake("next")
+		if g.heardOfSource(absent, nil); !g.sourceGone {
+			t.Errorf("%s: the doubt outlives its migration", tt.name)
 		}
 	}
 }

@@ -306,27 +306,44 @@ func (c *Controller) writeArrived(ctx context.Context, j *job, _ Action) error {
 
 // askSource asks the hypervisor of a silent source whether the guest is still there.
 func (c *Controller) askSource(ctx context.Context, j *job, _ Action) (time.Duration, error) {
-	const again = time.Second
 	m := j.w.VM.Migration
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	d, err := c.o.Peer.Lookup(ctx, m.From, j.uuid)
+	var gone bool
+	c.memory.with(j.uuid, func(g *guest) {
+		g.heardOfSource(d, err)
+		gone = g.sourceGone
+	})
+	if gone {
+		return 0, nil
+	}
 	if err != nil {
 		c.o.Logger.Warn("the source of a migration is silent and its hypervisor cannot be asked", "vm", j.name, "node", m.Source, "err", err)
-		return again, nil
 	}
-	if d.State != hypervisor.Absent {
-		return again, nil
+	return time.Second, nil
+}
+
+// heardOfSource notes what the hypervisor of a silent source has answered. That the
+// guest is not there means that it has left for here only if it cannot have gone on
+// there meanwhile, as it does by itself when the word of its arrival gets lost: once it
+// was seen executing, or nothing was heard for a while, only the source's daemon knows.
+func (g *guest) heardOfSource(d hypervisor.Domain, err error) {
+	switch {
+	case err != nil, d.State == hypervisor.Running && !d.Migrating:
+		g.sourceDoubt = true
+	case d.State == hypervisor.Absent && !g.sourceDoubt:
+		g.sourceGone = true
 	}
-	c.memory.with(j.uuid, func(g *guest) { g.sourceGone = true })
-	return 0, nil
 }
 
 // adopt ends the handshake: the guest is ours, and goes on record before it runs.
 func (c *Controller) adopt(ctx context.Context, j *job, _ Action) error {
 	vm := j.w.VM
 	txn := new(coord.Txn)
-	j.putClaim(txn, func(cl *model.Claim) { cl.Recorded, cl.Owner.Instance = true, j.host.Instance })
+	j.putClaim(txn, func(cl *model.Claim) {
+		cl.Recorded, cl.Owner.BootID, cl.Owner.Instance = true, j.host.BootID, j.host.Instance
+	})
 	txn.Delete(j.key(schema.VMMigration), vm.Versions.Migration)
 	if vm.State == model.VMMigrate {
 		txn.Set(j.key(schema.VMState), []byte(model.VMStart), vm.Versions.State)
