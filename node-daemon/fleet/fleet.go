@@ -95,6 +95,22 @@ func (f *Fleet) IgnoreShutdown(node, uuid string) bool {
 	return f.world.Host(node).IgnoreShutdown(uuid, true)
 }
 
+// Shutdowns is how often a node's hypervisor was asked to press the power button.
+func (f *Fleet) Shutdowns(node string) int { return f.world.Host(node).Calls(fake.Shutdown) }
+
+// Guests is the number of guests on all nodes.
+func (f *Fleet) Guests(ctx context.Context) (int, error) {
+	total := 0
+	for _, n := range f.nodes {
+		g, err := n.guests(ctx)
+		if err != nil {
+			return 0, fmt.Errorf("node %s: %w", n.name, err)
+		}
+		total += len(g.UUIDs)
+	}
+	return total, nil
+}
+
 // Running returns the names of the nodes on which a guest executes.
 func (f *Fleet) Running(uuid string) []string { return f.world.Executing(uuid) }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -26,6 +27,7 @@ const token = "d5c1a7a0f0b94e6c8f1d2e3a4b5c6d7e"
 // apiServer is a running pvc-api.
 type apiServer struct {
 	addr   string
+	token  string
 	pid    int
 	client *http.Client
 	// complete is the time from the start of the process until it had a complete view,
@@ -37,7 +39,7 @@ type apiServer struct {
 // startAPI starts the real program and returns when its view is complete.
 func startAPI(b *testing.B, zookeeper []string) *apiServer {
 	b.Helper()
-	a := &apiServer{addr: freeAddr(b), client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	a := &apiServer{addr: freeAddr(b), token: token, client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
 	b.Cleanup(a.client.CloseIdleConnections)
 	dir := b.TempDir()
 	file := filepath.Join(dir, "pvc-api.yaml")
@@ -136,7 +138,7 @@ func (a *apiServer) call(method, path string, values url.Values) (int, []byte, e
 	if err != nil {
 		return 0, nil, err
 	}
-	r.Header.Set("X-Api-Key", token)
+	r.Header.Set("X-Api-Key", a.token)
 	r.Header.Set("Accept-Encoding", "identity")
 	if len(values) > 0 {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -169,17 +171,50 @@ func (a *apiServer) setState(name, state string) error {
 	return err
 }
 
-// states counts the VMs by state.
-func (a *apiServer) states(b *testing.B) map[string]int {
+// waitStates waits until so many VMs are in each state.
+func (a *apiServer) waitStates(b *testing.B, want map[string]int) {
 	b.Helper()
-	var list []struct {
-		State string `json:"state"`
+	waitFor(b, fmt.Sprintf("%v", want), func() (string, bool) {
+		now := a.states(b)
+		return fmt.Sprint(now), maps.Equal(now, want)
+	})
+}
+
+// waitFor asks until it is so, for at most three minutes.
+func waitFor(b *testing.B, what string, done func() (now string, ok bool)) {
+	b.Helper()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for began := time.Now(); ; <-ticker.C {
+		now, ok := done()
+		if ok {
+			return
+		}
+		if time.Since(began) > 3*time.Minute {
+			b.Fatalf("waited three minutes for %s; now: %s", what, now)
+		}
 	}
+}
+
+// listedVM is what the benchmarks read of a VM.
+type listedVM struct {
+	State string `json:"state"`
+	Node  string `json:"node"`
+}
+
+func (a *apiServer) vms(b *testing.B) (list []listedVM) {
+	b.Helper()
 	if err := json.Unmarshal(a.get(b, "/api/v1/vm"), &list); err != nil {
 		b.Fatal(err)
 	}
+	return list
+}
+
+// states counts the VMs by state.
+func (a *apiServer) states(b *testing.B) map[string]int {
+	b.Helper()
 	count := map[string]int{}
-	for _, vm := range list {
+	for _, vm := range a.vms(b) {
 		count[vm.State]++
 	}
 	return count

@@ -20,14 +20,14 @@ import (
 
 func startZooKeeper(b *testing.B, servers int) *ensemble.Ensemble {
 	b.Helper()
-	return ensemble.Start(b, ensemble.Options{Servers: servers, FSync: true})
+	return ensemble.Start(b, ensemble.Options{Servers: servers, FSync: true, HeapMiB: 768})
 }
 
 func dial(b *testing.B, servers []string) coord.Client {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	c, err := zk.Dial(ctx, coord.Options{Servers: servers, Timeout: 10 * time.Second})
+	c, err := zk.Dial(ctx, coord.Options{Servers: servers, Timeout: 30 * time.Second})
 	if err != nil {
 		b.Fatal(err)
 	}

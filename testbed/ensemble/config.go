@@ -1,6 +1,7 @@
 package ensemble
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"os"
@@ -21,6 +22,9 @@ const (
 // 3 s and sessions of 10 s survive it.
 const DefaultTick = 500 * time.Millisecond
 
+// DefaultHeapMiB is enough for a thousand VMs.
+const DefaultHeapMiB = 128
+
 const (
 	javaBinary = "/usr/bin/java"
 	serverJar  = "/usr/share/java/zookeeper.jar"
@@ -34,6 +38,9 @@ type Config struct {
 	Dir   string   // absolute; receives zoo.cfg and data/
 	Tick  time.Duration
 	FSync bool // false leaves out the fsync per transaction: never quote a benchmark of it
+	// HeapMiB bounds the server's memory; 0 means DefaultHeapMiB. A thousand VMs need
+	// about 10 MiB, and as much again while they are saved.
+	HeapMiB int
 }
 
 // Text is the content of zoo.cfg.
@@ -85,7 +92,7 @@ func (c Config) Write() error {
 // tuned for a fast start and a small footprint (about 70 MiB).
 func (c Config) Command() []string {
 	return []string{javaBinary,
-		"-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:-UsePerfData",
+		fmt.Sprintf("-Xmx%dm", cmp.Or(c.HeapMiB, DefaultHeapMiB)), "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:-UsePerfData",
 		"-Dzookeeper.jmx.log4j.disable=true", "-Djava.net.preferIPv4Stack=true",
 		// Without the upper bound a server that was cut off needs half a minute
 		// to take part in elections again.

@@ -26,6 +26,7 @@ type Options struct {
 	Servers int           // 1 or 3; 0 means 1
 	FSync   bool          // see Config
 	Tick    time.Duration // 0 means DefaultTick
+	HeapMiB int           // of each server; 0 means DefaultHeapMiB
 }
 
 // Ensemble is a set of running ZooKeeper servers, numbered from 0. Its methods
@@ -64,7 +65,7 @@ func Start(t testing.TB, o Options) *Ensemble {
 	dir := t.TempDir()
 	t.Cleanup(e.shutDown) // after TempDir, so that it runs before the removal
 	for i := range o.Servers {
-		c := Config{ID: i + 1, Addrs: addrs, Dir: filepath.Join(dir, fmt.Sprintf("zk%d", i+1)), Tick: o.Tick, FSync: o.FSync}
+		c := Config{ID: i + 1, Addrs: addrs, Dir: filepath.Join(dir, fmt.Sprintf("zk%d", i+1)), Tick: o.Tick, FSync: o.FSync, HeapMiB: o.HeapMiB}
 		e.servers = append(e.servers, &server{config: c})
 		e.Start(i)
 	}
