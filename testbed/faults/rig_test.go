@@ -219,16 +219,22 @@ func (r records) String() string {
 
 // settled says what is missing until the guest runs once and the records agree.
 func (v *vm) settled(ctx context.Context) (node string, err error) {
+	executing := v.witness.Executing()
+	if len(executing) != 1 {
+		return "", fmt.Errorf("executing on %v", executing)
+	}
 	r, err := v.records(ctx)
 	if err != nil {
 		return "", err
 	}
-	executing, processes := v.witness.Executing(), processes(v.uuid)
 	c := r.claim
 	ok := r.state == "start" && r.migration == nil && c != nil && c.Owner.Node == r.node && c.Incoming == nil && c.Recorded && c.Resumed &&
-		len(executing) == 1 && executing[0] == r.node && len(processes) == 1
+		executing[0] == r.node
 	if !ok {
-		return "", fmt.Errorf("executing on %v, processes %v; %s", executing, processes, r)
+		return "", fmt.Errorf("executing on %v; %s", executing, r)
+	}
+	if p := processes(v.uuid); len(p) != 1 {
+		return "", fmt.Errorf("its processes are %v", p)
 	}
 	return r.node, nil
 }
@@ -313,7 +319,7 @@ func within(t *testing.T, what string, f func() error) {
 // wait repeats f until it succeeds and says how long that took.
 func wait(limit time.Duration, f func() error) (time.Duration, error) {
 	begin := time.Now()
-	ticker := time.NewTicker(20 * time.Millisecond)
+	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		err := f()

@@ -38,7 +38,7 @@ type sighting struct {
 }
 
 const (
-	lookEvery   = 5 * time.Millisecond  // for a new QEMU
+	lookEvery   = 20 * time.Millisecond // for a new QEMU
 	sampleEvery = 50 * time.Millisecond // of the state of each, beside its events
 )
 
@@ -189,8 +189,8 @@ func (w *Witness) Executing() []string {
 }
 
 // Sent is how many bytes of the guest's memory have left a host in the present
-// migration, 0 if there is none.
-func (w *Witness) Sent(ctx context.Context, host string) int64 {
+// migration; under is false if QEMU carries out none.
+func (w *Witness) Sent(ctx context.Context, host string) (bytes int64, under bool) {
 	w.mu.Lock()
 	s := w.now[host]
 	w.mu.Unlock()
@@ -200,10 +200,12 @@ func (w *Witness) Sent(ctx context.Context, host string) int64 {
 			Transferred int64 `json:"transferred"`
 		} `json:"ram"`
 	}
-	if s == nil || s.monitor.execute(ctx, "query-migrate", &answer) != nil || answer.Status != "active" {
-		return 0
+	if s == nil || s.monitor.execute(ctx, "query-migrate", &answer) != nil {
+		return 0, false
 	}
-	return answer.RAM.Transferred
+	// MigrationStatus of QEMU's qapi/migration.json
+	under = slices.Contains([]string{"setup", "active", "pre-switchover", "device", "cancelling"}, answer.Status)
+	return answer.RAM.Transferred, under
 }
 
 // History are the spans until now in the order of their beginning; those that have

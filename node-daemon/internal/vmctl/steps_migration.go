@@ -261,7 +261,7 @@ func (c *Controller) writeGone(ctx context.Context, j *job, _ Action) error {
 		return nil
 	}
 	// What the source had not saved yet is never added: the guest goes on now.
-	line := fmt.Sprintf("--- the daemon of %s was silent at the end of a migration; the last second of output there may be missing ---", m.Source)
+	line := fmt.Sprintf("--- the daemon of %s was silent at the end of a migration; the last output there may be missing ---", m.Source)
 	if err := c.o.Console.Mark(ctx, j.uuid, line); err != nil {
 		c.o.Logger.Warn("cannot mark the console log", "vm", j.name, "err", err)
 	}
