@@ -224,6 +224,7 @@ func TestPrimaryIsReplacedWithoutOverlap(t *testing.T) {
 	}
 }
 
+// decision: coordinator state
 func TestPrimaryIsHandedOverOnRequest(t *testing.T) {
 	old := primary(t)
 	next := cluster.Host(others(old)[0])

@@ -84,6 +84,8 @@ func readyAgain(t testing.TB, i int) {
 	do(t, post, "/node/"+cluster.Host(i).Name+"/domain-state", "domain-state=ready", "wait=True")
 }
 
+// decision: flush
+// decision: ready
 func TestFlushEmptiesANodeAndReadyBringsItsGuestsHome(t *testing.T) {
 	const i = 3
 	host := cluster.Host(i).Name
@@ -107,6 +109,7 @@ func TestFlushEmptiesANodeAndReadyBringsItsGuestsHome(t *testing.T) {
 	}
 }
 
+// decision: interrupted flush
 func TestFlushGoesOnAfterItsDaemonWasKilled(t *testing.T) {
 	const i = 3
 	host := cluster.Host(i)
@@ -128,6 +131,7 @@ func TestFlushGoesOnAfterItsDaemonWasKilled(t *testing.T) {
 	}
 }
 
+// decision: interrupted flush
 func TestReadyCancelsAFlush(t *testing.T) {
 	const i = 3
 	host := cluster.Host(i).Name
@@ -150,6 +154,8 @@ func TestReadyCancelsAFlush(t *testing.T) {
 
 // TestFlushLeavesAloneWhatAUserMovedMeanwhile moves one guest to a node of the user's
 // choice, for good, while the flush is under way: it stays there, also after ready.
+//
+// decision: interrupted flush
 func TestFlushLeavesAloneWhatAUserMovedMeanwhile(t *testing.T) {
 	const i = 3
 	host, chosen := cluster.Host(i).Name, cluster.Host(1).Name
@@ -173,6 +179,7 @@ func TestFlushLeavesAloneWhatAUserMovedMeanwhile(t *testing.T) {
 	}
 }
 
+// decision: flush
 func TestGuestsOfTheLastReadyNodeStay(t *testing.T) {
 	startTick(t, 1, "eelast")
 	for _, i := range []int{2, 3} {
@@ -190,6 +197,8 @@ func TestGuestsOfTheLastReadyNodeStay(t *testing.T) {
 	refused(t, "node", post, "/vm", "xml="+guest.Tick(guest.Options{Name: "eenowhere", Images: images}))
 }
 
+// decision: guests that cannot leave
+// decision: local disks
 func TestGuestThatCannotLeaveStaysAndIsNamed(t *testing.T) {
 	const vm, i = "eelocal", 3
 	h := cluster.Host(i)
@@ -216,6 +225,7 @@ func TestGuestThatCannotLeaveStaysAndIsNamed(t *testing.T) {
 	}
 }
 
+// decision: removal
 func TestNodeIsRemovedOnlyWhenNothingDependsOnIt(t *testing.T) {
 	const i = 3
 	h := cluster.Host(i)
@@ -242,6 +252,8 @@ func TestNodeIsRemovedOnlyWhenNothingDependsOnIt(t *testing.T) {
 
 // TestSecondDaemonOfANameIsRefused runs host 1's configuration on host 2 while the
 // true one lives.
+//
+// decision: one name, one daemon
 func TestSecondDaemonOfANameIsRefused(t *testing.T) {
 	one, two := cluster.Host(1), cluster.Host(2)
 	config := filepath.Join(cluster.SharedDir(), "twin.yaml")

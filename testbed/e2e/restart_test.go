@@ -100,6 +100,9 @@ func everywhere(t testing.TB, f func(h *host.Host) error) {
 }
 
 // TestOutageOfTheEnsembleStopsChangesAndNothingElse takes all servers away.
+//
+// decision: 503
+// decision: stale reads
 func TestOutageOfTheEnsembleStopsChangesAndNothingElse(t *testing.T) {
 	s := settle(t, "eeoutage")
 	pids := map[string]int{}
@@ -146,6 +149,9 @@ func TestOutageOfTheEnsembleStopsChangesAndNothingElse(t *testing.T) {
 }
 
 // TestHostWithoutItsDaemonKeepsItsGuests keeps pvcd down for three session timeouts.
+//
+// decision: additional keys
+// decision: unreachable host
 func TestHostWithoutItsDaemonKeepsItsGuests(t *testing.T) {
 	s := settle(t, "eeheadless")
 	h := cluster.Host(others(primary(t))[1])
@@ -182,6 +188,10 @@ func TestHostWithoutItsDaemonKeepsItsGuests(t *testing.T) {
 
 // TestPowerCutOfAHostIsToldAndItsGuestsWait cuts the power of one host: what it ran is
 // left alone until it is back, then it runs there once more.
+//
+// decision: power cut
+// decision: unreachable host
+// decision: additional keys
 func TestPowerCutOfAHostIsToldAndItsGuestsWait(t *testing.T) {
 	h := cluster.Host(others(primary(t))[0])
 	const vm = "eepower"
@@ -221,6 +231,9 @@ func TestPowerCutOfAHostIsToldAndItsGuestsWait(t *testing.T) {
 
 // TestSiteStartsCold cuts the power of all hosts and switches them on again: what was to
 // run runs again where it was, once, and nothing else does.
+//
+// decision: power cut
+// decision: guests without a claim
 func TestSiteStartsCold(t *testing.T) {
 	s := settle(t, "eecold")
 	defineTick(t, 1, "eecoldoff")

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,6 +45,8 @@ type labNode struct {
 	name string
 	boot string
 	step func(uuid string, a Action)
+
+	passes atomic.Int32 // flushes and their like that were begun
 
 	mu     sync.Mutex
 	cancel context.CancelFunc
@@ -126,6 +129,7 @@ func (n *labNode) start() {
 		Limits:         Limits{Shutdown: time.Minute, Handshake: 10 * time.Second, Silence: 100 * time.Millisecond},
 		ParallelStarts: 4, CrashLimit: 5, CrashWindow: time.Minute,
 		Cluster: func(ctx context.Context) *cluster.Cluster {
+			n.passes.Add(1)
 			return cluster.New(cluster.Options{View: l.view(ctx), WaitTimeout: deadline})
 		},
 		Logger: slog.New(slog.DiscardHandler),
