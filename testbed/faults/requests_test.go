@@ -18,15 +18,6 @@ import (
 	"github.com/parallelvirtualcluster/pvc/testbed/guest"
 )
 
-// inTransfer is a guest whose memory is on its way from the first host to the second.
-func inTransfer(t *testing.T, name string) *move {
-	t.Helper()
-	needLab(t)
-	m := &move{vm: newVM(t, lab, name, lab.Host(1)), source: lab.Host(1), target: lab.Host(2)}
-	reachTransfer(t, m)
-	return m
-}
-
 // stopped says what is missing until nothing is left of a guest but its record.
 func (v *vm) stopped(t *testing.T) error {
 	r, err := v.records(t.Context())
@@ -45,53 +36,67 @@ func (v *vm) refused(t *testing.T, words, path string, values ...string) {
 	}
 }
 
-func (v *vm) executesOnce(t *testing.T) {
-	t.Helper()
-	if err := faults.Once(v.witness.History()); err != nil {
+// TestRequestsBesideAMigration goes through them with one guest.
+func TestRequestsBesideAMigration(t *testing.T) {
+	needLab(t)
+	m := &move{vm: newVM(t, lab, "ff-requests", lab.Host(1)), source: lab.Host(1), target: lab.Host(2)}
+	t.Run("UnmigrateBringsAGuestHome", m.unmigrate)
+	t.Run("ASecondMigrationIsRefusedAndAStartChangesNothing", m.refuseSecond)
+	t.Run("AStopAbortsTheTransfer", func(t *testing.T) { m.endInTransfer(t, "stop") })
+	if long {
+		t.Run("AShutdownAbortsTheTransfer", func(t *testing.T) { m.endInTransfer(t, "shutdown") })
+	} else {
+		t.Log("the shutdown during a transfer is left to PVC_TEST_LONG=1")
+	}
+	t.Run("ADeleteLeavesNothing", m.deleteInTransfer)
+	if err := faults.Once(m.witness.History()); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestRequestsDuringATransfer shares a guest, as far as it survives.
-//
-// decision: under way
-// decision: contradictory requests
-func TestRequestsDuringATransfer(t *testing.T) {
-	m := inTransfer(t, "ff-requests")
-	t.Run("ASecondMigrationIsRefused", func(t *testing.T) {
-		m.refused(t, "in state migrate", m.path("/node"), "action", "move", "node", lab.Host(3).Name)
-	})
-	t.Run("AStartChangesNothing", func(t *testing.T) {
-		m.call(t, http.MethodPost, m.path("/state"), "state", "start")
-		if node := m.waitSettled(t); node != m.target.Name {
-			t.Errorf("it runs on %s", node)
-		}
-		m.writes(t)
-	})
-	t.Run("AStopWins", func(t *testing.T) {
-		m.source, m.target = m.target, lab.Host(3)
-		reachTransfer(t, m)
-		m.call(t, http.MethodPost, m.path("/state"), "state", "stop", "wait", "true")
-		within(t, "it is stopped", func() error { return m.stopped(t) })
-		if r, err := m.records(t.Context()); err != nil || r.node != m.source.Name {
-			t.Errorf("it is assigned to %s: %v", r.node, err)
-		}
-	})
-	m.executesOnce(t)
+func (m *move) unmigrate(t *testing.T) {
+	m.refused(t, "not migrated", m.path("/node"), "action", "unmigrate")
+	m.call(t, http.MethodPost, m.path("/node"), "action", "migrate", "node", m.target.Name, "force_live", "true", "wait", "true")
+	if r, err := m.records(t.Context()); err != nil || r.node != m.target.Name || r.lastNode != m.source.Name {
+		t.Errorf("after migrate: %v, %s", err, r)
+	}
+	m.refused(t, "migrated already", m.path("/node"), "action", "migrate", "node", lab.Host(3).Name)
+	m.call(t, http.MethodPost, m.path("/node"), "action", "unmigrate", "wait", "true")
+	if r, err := m.records(t.Context()); err != nil || r.node != m.source.Name || r.lastNode != "" {
+		t.Errorf("after unmigrate: %v, %s", err, r)
+	}
+	if node := m.waitSettled(t); node != m.source.Name {
+		t.Errorf("it runs on %s", node)
+	}
+	m.writes(t) // by the same boot, without a hole
 }
 
-func TestAShutdownDuringATransferShutsTheGuestDown(t *testing.T) {
-	m := inTransfer(t, "ff-shutdown")
-	m.call(t, http.MethodPost, m.path("/state"), "state", "shutdown", "wait", "true")
+func (m *move) refuseSecond(t *testing.T) {
+	reachTransfer(t, m)
+	m.refused(t, "in state migrate", m.path("/node"), "action", "move", "node", lab.Host(3).Name)
+	m.call(t, http.MethodPost, m.path("/state"), "state", "start")
+	if node := m.waitSettled(t); node != m.target.Name {
+		t.Errorf("it runs on %s", node)
+	}
+	m.writes(t)
+	m.source, m.target = m.target, m.source
+}
+
+// endInTransfer asks for an end during a transfer, and starts the guest again.
+func (m *move) endInTransfer(t *testing.T, state string) {
+	reachTransfer(t, m)
+	m.call(t, http.MethodPost, m.path("/state"), "state", state, "wait", "true")
 	within(t, "it is stopped", func() error { return m.stopped(t) })
-	m.executesOnce(t)
+	if r, err := m.records(t.Context()); err != nil || r.node != m.source.Name {
+		t.Errorf("it is assigned to %s: %v", r.node, err)
+	}
+	m.call(t, http.MethodPost, m.path("/state"), "state", "start", "wait", "true")
 }
 
-func TestADeleteDuringATransferLeavesNothing(t *testing.T) {
-	m := inTransfer(t, "ff-delete")
+func (m *move) deleteInTransfer(t *testing.T) {
+	reachTransfer(t, m)
 	m.call(t, http.MethodDelete, m.path(""))
 	m.removed = true
-	t.Cleanup(m.witness.Stop)
 	t.Cleanup(func() { m.zk.Close() })
 	within(t, "nothing is left", func() error {
 		r, err := m.records(t.Context())
@@ -100,29 +105,6 @@ func TestADeleteDuringATransferLeavesNothing(t *testing.T) {
 		}
 		return err
 	})
-	m.executesOnce(t)
-}
-
-// decision: unmigrate
-// decision: migrated VMs
-func TestUnmigrateBringsAGuestHome(t *testing.T) {
-	needLab(t)
-	v := newVM(t, lab, "ff-home", lab.Host(1))
-	v.refused(t, "not migrated", v.path("/node"), "action", "unmigrate")
-	v.call(t, http.MethodPost, v.path("/node"), "action", "migrate", "node", lab.Host(2).Name, "force_live", "true", "wait", "true")
-	if r, err := v.records(t.Context()); err != nil || r.node != lab.Host(2).Name || r.lastNode != lab.Host(1).Name {
-		t.Errorf("after migrate: %v, %s", err, r)
-	}
-	v.refused(t, "migrated already", v.path("/node"), "action", "migrate", "node", lab.Host(3).Name)
-	v.call(t, http.MethodPost, v.path("/node"), "action", "unmigrate", "wait", "true")
-	if r, err := v.records(t.Context()); err != nil || r.node != lab.Host(1).Name || r.lastNode != "" {
-		t.Errorf("after unmigrate: %v, %s", err, r)
-	}
-	if node := v.waitSettled(t); node != lab.Host(1).Name {
-		t.Errorf("it runs on %s", node)
-	}
-	v.writes(t) // by the same boot, without a hole
-	v.executesOnce(t)
 }
 
 // tiny defines and starts a guest without a disk, or with the one given.
@@ -159,7 +141,9 @@ func TestAGuestThatCannotGoLiveIsMovedByShutdownAndStart(t *testing.T) {
 	if node := v.waitSettled(t); node != there {
 		t.Errorf("it runs on %s", node)
 	}
-	v.executesOnce(t)
+	if err := faults.Once(v.witness.History()); err != nil {
+		t.Error(err)
+	}
 }
 
 // editFacts changes what a node has told of itself until the test ends, and waits until
@@ -257,7 +241,9 @@ func TestNoMoreGuestsAreSentAtOnceThanConfigured(t *testing.T) {
 			}
 			return err
 		})
-		v.executesOnce(t)
+		if err := faults.Once(v.witness.History()); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
