@@ -170,7 +170,7 @@ func TestPrimaryIsReplacedWithoutOverlap(t *testing.T) {
 		moves      bool // the role has to go elsewhere; else it may come back to the same node
 		long       bool // in the long form only
 	}{
-		{name: "killed", hurt: func(ctx context.Context, h *host.Host) error { return h.Kill(ctx, testbed.PVCD) }},
+		{name: "killed", hurt: func(ctx context.Context, h *host.Host) error { return h.Kill(ctx, testbed.PVCD) }, long: true},
 		{name: "kept down", hurt: func(ctx context.Context, h *host.Host) error { return h.KeepDown(ctx, testbed.PVCD) },
 			heal: func(ctx context.Context, h *host.Host) error { return h.Up(ctx, testbed.PVCD) }, moves: true, long: true},
 		{name: "stopped", hurt: func(ctx context.Context, h *host.Host) error { return h.Pause(ctx, testbed.PVCD) },
@@ -179,7 +179,7 @@ func TestPrimaryIsReplacedWithoutOverlap(t *testing.T) {
 			heal: func(ctx context.Context, h *host.Host) error { return h.HealLink(ctx) }, moves: true},
 	} {
 		if c.long && !long {
-			t.Logf("only with PVC_TEST_LONG=1: the primary's daemon %s", c.name)
+			t.Logf("only in the long form: the primary's daemon is %s", c.name)
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {

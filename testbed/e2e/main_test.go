@@ -22,12 +22,12 @@ var long = os.Getenv("PVC_TEST_LONG") != ""
 // What the forms differ in.
 var (
 	sessionTimeout  = form(4*time.Second, 10*time.Second)
-	outage          = form(15*time.Second, 60*time.Second) // of the whole ensemble
-	stopped         = form(8*time.Second, 30*time.Second)  // a SIGSTOP or a cut link of the primary
-	crowd           = form(20, 50)                         // guests in a long shutdown
-	contradictions  = form(6, 20)                          // rounds of requests that contradict each other
-	crashLimit      = form(3, 5)                           // crashes until a VM is failed
-	shutdownTimeout = 6 * time.Second                      // shipped: 90 s
+	outage          = form(8*time.Second, 60*time.Second) // of the whole ensemble
+	stopped         = form(6*time.Second, 30*time.Second) // a SIGSTOP or a cut link of the primary
+	crowd           = form(20, 50)                        // guests in a long shutdown
+	contradictions  = form(3, 20)                         // rounds of requests that contradict each other
+	crashLimit      = form(3, 5)                          // crashes until a VM is failed
+	shutdownTimeout = 6 * time.Second                     // shipped: 90 s
 )
 
 func form[T any](short, whole T) T {
@@ -144,15 +144,37 @@ func daemonFaults() (faults []string) {
 				faults = append(faults, err.Error())
 				continue
 			}
-			lines := strings.Split(string(b), "\n")
-			for i, line := range lines {
-				if strings.HasPrefix(line, "panic:") || strings.HasPrefix(line, "fatal error:") || strings.Contains(line, "WARNING: DATA RACE") {
-					faults = append(faults, h.Name+" "+log+": "+strings.Join(lines[i:min(i+30, len(lines))], "\n"))
-				}
+			for _, f := range faultsIn(strings.Split(string(b), "\n")) {
+				faults = append(faults, h.Name+" "+log+": "+f)
 			}
 		}
 	}
 	return faults
+}
+
+func faultsIn(lines []string) (faults []string) {
+	for i, line := range lines {
+		report := strings.Join(lines[i:min(i+30, len(lines))], "\n")
+		race := strings.Contains(line, "WARNING: DATA RACE") && !libraryRace(lines[i:])
+		if race || strings.HasPrefix(line, "panic:") || strings.HasPrefix(line, "fatal error:") {
+			faults = append(faults, report)
+		}
+	}
+	return faults
+}
+
+// libraryRace recognises the one race of go-zookeeper 1.0.4 with itself: when it
+// reconnects it reads the last transaction's number beside its own receiver.
+func libraryRace(report []string) bool {
+	const accesses = 2
+	found := 0
+	for i := range min(len(report)-1, 12) {
+		if strings.Contains(report[i], " at 0x") && strings.Contains(report[i], "by goroutine") &&
+			strings.Contains(report[i+1], "go-zookeeper/zk.(*Conn)") {
+			found++
+		}
+	}
+	return found == accesses
 }
 
 // keepLogs copies the logs of a failed run to where the next run does not remove them.

@@ -78,7 +78,7 @@ func population(t testing.TB, i, n int, prefix string) map[string]int {
 	return at
 }
 
-// stay ready is put back after a test of flushes.
+// readyAgain puts host i back after a test of flushes.
 func readyAgain(t testing.TB, i int) {
 	t.Helper()
 	do(t, post, "/node/"+cluster.Host(i).Name+"/domain-state", "domain-state=ready", "wait=True")
@@ -110,28 +110,6 @@ func TestFlushEmptiesANodeAndReadyBringsItsGuestsHome(t *testing.T) {
 }
 
 // decision: interrupted flush
-func TestFlushGoesOnAfterItsDaemonWasKilled(t *testing.T) {
-	const i = 3
-	host := cluster.Host(i)
-	at := population(t, i, 4, "eeresume")
-	do(t, post, "/node/"+host.Name+"/domain-state", "domain-state=flush")
-	defer readyAgain(t, i)
-	must(t, host.Kill(t.Context(), testbed.PVCD))
-	within(t, deadline, "end of the flush", func() string {
-		if n := getNode(t, host.Name); n.DomainState != "flushed" {
-			return fmt.Sprintf("%+v", n)
-		}
-		return ""
-	})
-	for vm, before := range at {
-		if v, _ := getVM(t, vm); v.Node == host.Name {
-			t.Errorf("left behind: %+v", v)
-		}
-		goesOn(t, vm, before)
-	}
-}
-
-// decision: interrupted flush
 func TestReadyCancelsAFlush(t *testing.T) {
 	const i = 3
 	host := cluster.Host(i).Name
@@ -152,34 +130,41 @@ func TestReadyCancelsAFlush(t *testing.T) {
 	}
 }
 
-// TestFlushLeavesAloneWhatAUserMovedMeanwhile moves one guest to a node of the user's
-// choice, for good, while the flush is under way: it stays there, also after ready.
-//
-// decision: interrupted flush
-func TestFlushLeavesAloneWhatAUserMovedMeanwhile(t *testing.T) {
+// TestFlushGoesOnAfterAKillAndLeavesAloneWhatAUserMoved moves one guest to a node of
+// the user's choice, for good, while the flush is under way, and kills the daemon that
+// flushes: the user's guest stays where it was put, also after ready, and all others go.
+func TestFlushGoesOnAfterAKillAndLeavesAloneWhatAUserMoved(t *testing.T) {
 	const i = 3
-	host, chosen := cluster.Host(i).Name, cluster.Host(1).Name
+	h, chosen := cluster.Host(i), cluster.Host(1).Name
 	at := population(t, i, 4, "eeuser")
 	const mine = "eeuser3"
 	do(t, post, "/vm/"+mine+"/node", "action=move", "node="+chosen)
-	do(t, post, "/node/"+host+"/domain-state", "domain-state=flush", "wait=True")
+	do(t, post, "/node/"+h.Name+"/domain-state", "domain-state=flush")
 	defer readyAgain(t, i)
-	within(t, deadline, "the user's move", func() string {
-		if v, _ := getVM(t, mine); v.Node != chosen || v.LastNode != "" || v.State != "start" {
-			return fmt.Sprintf("%+v", v)
+	must(t, h.Kill(t.Context(), testbed.PVCD))
+	within(t, 2*deadline, "end of the flush", func() string {
+		if n := getNode(t, h.Name); n.DomainState != "flushed" {
+			return fmt.Sprintf("%+v", n)
 		}
 		return ""
 	})
-	do(t, post, "/node/"+host+"/domain-state", "domain-state=ready", "wait=True")
-	if v, _ := getVM(t, mine); v.Node != chosen {
-		t.Errorf("fetched although it was moved for good: %+v", v)
+	for vm := range at {
+		if v, _ := getVM(t, vm); v.Node == h.Name || v.State != "start" {
+			t.Errorf("left behind: %+v", v)
+		}
 	}
+	if v, _ := getVM(t, mine); v.Node != chosen || v.LastNode != "" {
+		t.Errorf("moved by the user: %+v", v)
+	}
+	do(t, post, "/node/"+h.Name+"/domain-state", "domain-state=ready", "wait=True")
 	for vm, before := range at {
+		if v, _ := getVM(t, vm); (v.Node == h.Name) == (vm == mine) {
+			t.Errorf("after ready: %+v", v)
+		}
 		goesOn(t, vm, before)
 	}
 }
 
-// decision: flush
 func TestGuestsOfTheLastReadyNodeStay(t *testing.T) {
 	startTick(t, 1, "eelast")
 	for _, i := range []int{2, 3} {

@@ -62,27 +62,30 @@ func (s settlement) unhurt(t testing.TB, prefix string) {
 
 func TestAnythingMayBeKilledAndNoGuestNotices(t *testing.T) {
 	s := settle(t, "eekill")
-	for _, service := range []string{testbed.PVCD, testbed.PVCAPI, testbed.Libvirtd, testbed.ZooKeeper} {
-		t.Run(service+" of the primary", func(t *testing.T) {
-			must(t, primary(t).Kill(t.Context(), service))
-			s.unhurt(t, "eekill")
-		})
-		if service == testbed.PVCAPI { // those of other hosts serve nobody
-			continue
+	services := []string{testbed.PVCD, testbed.PVCAPI, testbed.Libvirtd, testbed.ZooKeeper}
+	kill := func(t *testing.T, h *host.Host, services ...string) {
+		t.Helper()
+		for _, service := range services {
+			must(t, h.Kill(t.Context(), service))
 		}
-		t.Run(service+" of another host", func(t *testing.T) {
-			must(t, cluster.Host(others(primary(t))[0]).Kill(t.Context(), service))
-			s.unhurt(t, "eekill")
-		})
+		s.unhurt(t, "eekill")
 	}
+	t.Run("all of the primary", func(t *testing.T) { kill(t, primary(t), services...) })
 	t.Run("the leader of the ensemble", func(t *testing.T) {
 		leader := cluster.ZooKeeperLeader(t.Context())
 		if leader == 0 {
 			t.Fatal("no leader")
 		}
-		must(t, cluster.Host(leader).Kill(t.Context(), testbed.ZooKeeper))
-		s.unhurt(t, "eekill")
+		kill(t, cluster.Host(leader), testbed.ZooKeeper)
 	})
+	if !long {
+		t.Log("only in the long form: each service alone, on the primary and elsewhere")
+		return
+	}
+	for _, service := range services {
+		t.Run(service+" of the primary", func(t *testing.T) { kill(t, primary(t), service) })
+		t.Run(service+" of another host", func(t *testing.T) { kill(t, cluster.Host(others(primary(t))[0]), service) })
+	}
 }
 
 // everywhere does something on all hosts at once.
