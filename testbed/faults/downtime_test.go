@@ -42,7 +42,7 @@ func TestDowntimeOfAMigrationBesideThatOfStockLibvirt(t *testing.T) {
 	})
 	images, err := makeImages(ctx, c)
 	must(t, err)
-	ours, stock := newVMFrom(t, c, "fd-ours", images, c.Host(1)), newTwin(t, c, "fd-stock", images)
+	ours, stock := newVMFrom(t, t, c, "fd-ours", images, c.Host(1)), newTwin(t, c, "fd-stock", images)
 	const rounds = 9
 	var paused, plain []time.Duration
 	for i := range rounds {

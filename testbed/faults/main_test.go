@@ -21,6 +21,9 @@ var long = os.Getenv("PVC_TEST_LONG") != ""
 // deadline bounds whatever is not measured against a promise.
 const deadline = 60 * time.Second
 
+// bootDeadline is for a kernel in an emulated machine, beside other tests.
+const bootDeadline = 3 * time.Minute
+
 // bandwidth keeps a transfer going for some seconds, MiB/s.
 const bandwidth = 20
 

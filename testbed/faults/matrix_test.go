@@ -86,7 +86,7 @@ func (x *matrix) guest(t *testing.T) *vm {
 	t.Helper()
 	if x.vm == nil {
 		x.made++
-		x.vm = newVM(x.t, lab, fmt.Sprintf("ff-%d", x.made), lab.Host(1))
+		x.vm = newVMFrom(t, x.t, lab, fmt.Sprintf("ff-%d", x.made), images, lab.Host(1))
 	}
 	return x.vm
 }

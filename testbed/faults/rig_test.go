@@ -31,18 +31,20 @@ type vm struct {
 	witness    *faults.Witness
 	zk         coord.Client
 	boot       string // of the guest's kernel, once known
+	end        *testing.T // with which it goes
 	removed    bool
 }
 
 // newVM defines and starts a Linux guest that writes its sequence, and waits for it.
 func newVM(t *testing.T, c *testbed.Cluster, name string, on *host.Host) *vm {
 	t.Helper()
-	return newVMFrom(t, c, name, images, on)
+	return newVMFrom(t, t, c, name, images, on)
 }
 
-func newVMFrom(t *testing.T, c *testbed.Cluster, name string, images guest.Images, on *host.Host) *vm {
+// newVMFrom makes a guest that goes when another test than this one ends.
+func newVMFrom(t, end *testing.T, c *testbed.Cluster, name string, images guest.Images, on *host.Host) *vm {
 	t.Helper()
-	v := prepare(t, c, name)
+	v := prepare(end, c, name)
 	v.startFrom(t, v.linux(t, images), on)
 	v.writes(t)
 	return v
@@ -61,7 +63,7 @@ func (v *vm) linux(t *testing.T, images guest.Images) string {
 // prepare begins to watch a guest that is to come.
 func prepare(t *testing.T, c *testbed.Cluster, name string) *vm {
 	t.Helper()
-	v := &vm{cluster: c, name: name, uuid: host.RandomUUID()}
+	v := &vm{cluster: c, name: name, uuid: host.RandomUUID(), end: t}
 	sockets := map[string]string{}
 	for _, h := range c.Hosts() {
 		sockets[h.Name] = h.Path(v.socket())
@@ -77,7 +79,7 @@ func (v *vm) socket() string { return "/run/qmp-" + v.name }
 func (v *vm) startFrom(t *testing.T, xml string, on *host.Host) {
 	t.Helper()
 	v.call(t, http.MethodPost, "/api/v1/vm", "xml", faults.Monitored(xml, v.socket()), "node", on.Name)
-	t.Cleanup(func() { v.remove(t) })
+	v.end.Cleanup(func() { v.remove(v.end) })
 	v.call(t, http.MethodPost, v.path("/state"), "state", "start", "wait", "true")
 }
 
@@ -141,7 +143,11 @@ func (v *vm) sequence() (guest.Sequence, error) {
 func (v *vm) writes(t *testing.T) {
 	t.Helper()
 	var first uint64
-	within(t, v.name+" writes", func() error {
+	limit := deadline
+	if v.boot == "" {
+		limit = bootDeadline
+	}
+	_, err := wait(limit, func() error {
 		// A record that is just being written may be seen torn.
 		s, err := v.sequence()
 		if err != nil {
@@ -155,6 +161,9 @@ func (v *vm) writes(t *testing.T) {
 		}
 		return nil
 	})
+	if err != nil {
+		t.Fatalf("%s writes: %v", v.name, err)
+	}
 }
 
 // records are what ZooKeeper holds about a VM.
