@@ -39,7 +39,7 @@ type apiServer struct {
 // startAPI starts the real program and returns when its view is complete.
 func startAPI(b *testing.B, zookeeper []string) *apiServer {
 	b.Helper()
-	a := &apiServer{addr: freeAddr(b), token: token, client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	a := &apiServer{addr: freeAddr(b), token: token, client: &http.Client{Timeout: 5 * time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
 	b.Cleanup(a.client.CloseIdleConnections)
 	dir := b.TempDir()
 	file := filepath.Join(dir, "pvc-api.yaml")

@@ -102,7 +102,7 @@ func addVM(t *coord.Txn, i int, node string, state model.VMState) {
 
 func stopped(int) model.VMState { return model.VMStop }
 
-// vmXML is a document of the usual size: two images in Ceph, two networks, a console.
+// vmXML is a document of the usual size: two images in Ceph, three networks, a console.
 func vmXML(i int) string {
 	r := strings.NewReplacer("@NAME@", vmName(i), "@UUID@", vmUUID(i), "@MAC@", fmt.Sprintf("%02x:%02x:%02x", i>>16&255, i>>8&255, i&255))
 	return r.Replace(document)
@@ -183,6 +183,17 @@ const document = `<domain type='qemu'>
     <console type='pty'>
       <target type='serial' port='0'/>
     </console>
+    <interface type='bridge'>
+      <mac address='52:54:02:@MAC@'/>
+      <source bridge='vmbr300'/>
+      <model type='virtio'/>
+    </interface>
+    <channel type='unix'>
+      <target type='virtio' name='org.qemu.guest_agent.0'/>
+    </channel>
+    <video>
+      <model type='cirrus' vram='16384' heads='1' primary='yes'/>
+    </video>
     <rng model='virtio'>
       <rate period='1000' bytes='2048'/>
       <backend model='random'>/dev/urandom</backend>
