@@ -30,7 +30,7 @@ type vm struct {
 	disk       string
 	witness    *faults.Witness
 	zk         coord.Client
-	boot       string // of the guest's kernel, once known
+	boot       string     // of the guest's kernel, once known
 	end        *testing.T // with which it goes
 	removed    bool
 }
