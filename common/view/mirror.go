@@ -49,6 +49,7 @@ type Mirror struct {
 	entries map[string]*entry
 	groups  map[string]*group
 	pending int // entries that are not clean
+	reports int // calls of Changed under way
 	idle    *sync.Cond
 	queues  []*queue
 	emptied []*group // lost members without being read; to be reported
@@ -230,14 +231,14 @@ func (m *Mirror) Refresh(ctx context.Context, groups ...string) error {
 }
 
 // Sync waits until everything that was committed before the call, by anyone, is in the
-// picture.
+// picture and reported.
 func (m *Mirror) Sync(ctx context.Context) error {
 	for _, c := range m.clients {
 		if err := catchUp(ctx, c); err != nil {
 			return err
 		}
 	}
-	return m.wait(ctx, func() bool { return m.pending == 0 })
+	return m.wait(ctx, func() bool { return m.pending+m.reports == 0 })
 }
 
 // Commit executes a transaction through the session of a group and returns when the

@@ -72,7 +72,9 @@ func (m *Mirror) report(g *group) {
 		if g.changed && g.busy == 0 {
 			g.changed = false
 			g.reporting++
+			m.reports++
 			m.tell(g.name)
+			m.reports--
 			g.reporting--
 			m.idle.Broadcast()
 		}
