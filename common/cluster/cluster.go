@@ -58,6 +58,8 @@ type plan struct {
 	about   string // path of the object the transaction is about
 	txn     coord.Txn
 	message string
+	// once: a conflict is for the caller, who knows what to look at again.
+	once bool
 	// missing explains operations that fail because a znode does not exist.
 	missing map[string]string
 	// done reports the end of what was begun, or why it failed; nil if there is
@@ -91,6 +93,9 @@ func (c *Cluster) apply(ctx context.Context, r rule) (plan, error) {
 		}
 		if why := p.explain(err); why != "" {
 			return plan{}, errs.Conflictf("%s", why)
+		}
+		if p.once {
+			return plan{}, err
 		}
 		if rerr := c.refresh(ctx, p); rerr != nil {
 			return plan{}, rerr

@@ -33,10 +33,37 @@ func (c *Cluster) DefineVM(ctx context.Context, r DefineVM) (Answer, error) {
 	case <-ctx.Done():
 		return Answer{}, errs.Unavailablef("VM %q was not defined: %w", spec.Name, ctx.Err())
 	}
-	return c.change(ctx, false, func(s *view.Snapshot) (plan, error) { return define(s, r, xml, spec, needs) })
+	for range attempts {
+		since, err := c.allDefined(ctx)
+		if err != nil {
+			return Answer{}, err
+		}
+		answer, err := c.change(ctx, false, func(s *view.Snapshot) (plan, error) { return define(s, r, xml, spec, needs, since) })
+		var collided *coord.TxnError
+		if !errors.As(err, &collided) {
+			return answer, err
+		}
+	}
+	return Answer{}, errs.Conflictf("VM %q was not defined: others are defined faster than this call", spec.Name)
 }
 
-func define(s *view.Snapshot, r DefineVM, xml string, spec *domxml.Spec, needs resources) (plan, error) {
+// allDefined returns a version of the root of the VMs with which the view has all that
+// were defined up to it. The version in a snapshot does not do: the view may show it
+// before it has read the VM that goes with it.
+func (c *Cluster) allDefined(ctx context.Context) (version int32, err error) {
+	if _, stale := c.o.View.Stale(); stale {
+		return 0, errs.Unavailablef("no connection to ZooKeeper, nothing was changed")
+	}
+	c.o.View.Read(func(s *view.Snapshot) { version = s.DomainsVersion() })
+	ctx, cancel := context.WithTimeout(ctx, c.o.CommitTimeout)
+	defer cancel()
+	if err := c.o.View.Sync(ctx); err != nil {
+		return 0, errs.Unavailablef("the cluster cannot be read, nothing was changed: %w", err)
+	}
+	return version, nil
+}
+
+func define(s *view.Snapshot, r DefineVM, xml string, spec *domxml.Spec, needs resources, since int32) (plan, error) {
 	if s.NameTaken(spec.Name) {
 		return plan{}, errs.Conflictf("a VM named %q exists already", spec.Name)
 	}
@@ -50,8 +77,8 @@ func define(s *view.Snapshot, r DefineVM, xml string, spec *domxml.Spec, needs r
 	if err != nil {
 		return plan{}, err
 	}
-	p := plan{about: schema.VM(spec.UUID), missing: needs.missing}
-	p.txn.Set(schema.Domains, nil, s.DomainsVersion())
+	p := plan{about: schema.VM(spec.UUID), missing: needs.missing, once: true}
+	p.txn.Set(schema.Domains, nil, since)
 	p.txn.Append(needs.checks)
 	create(&p.txn, spec, xml, choice.Node)
 	index(&p.txn, s, choice.Node, spec.UUID)
