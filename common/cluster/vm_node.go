@@ -51,6 +51,10 @@ func relocate(s *view.Snapshot, vm *model.VM, r SetVMNode) (plan, error) {
 	case model.VMMigrate, model.VMShutdown, model.VMRestart, model.VMDelete:
 		return plan{}, errs.Conflictf("VM %q is in state %s, it can be moved when that has ended", vm.Name, vm.State)
 	}
+	if vm.Claim != nil && vm.State != model.VMStart {
+		// A move ends in a start, which would undo the stop that is under way.
+		return plan{}, errs.Conflictf("VM %q is in state %s but its guest has not ended yet, it can be moved when it has", vm.Name, vm.State)
+	}
 	if vm.Migration != nil {
 		return plan{}, errs.Conflictf("an earlier migration of VM %q to %s is still being cleared away", vm.Name, vm.Migration.Target)
 	}

@@ -130,8 +130,7 @@ func moveOne(ctx context.Context, rules *cluster.Cluster, uuid string, move func
 			return true, nil
 		}
 		wish = move(vm)
-		busy := vm.State == model.VMMigrate || vm.State == model.VMShutdown || vm.State == model.VMRestart || vm.Migration != nil
-		return wish == nil || !busy, nil
+		return wish == nil || !busy(vm), nil
 	}
 	if err := rules.View().Until(ctx, settled); err != nil || wish == nil {
 		return err
@@ -141,6 +140,17 @@ func moveOne(ctx context.Context, rules *cluster.Cluster, uuid string, move func
 		return nil // deleted meanwhile
 	}
 	return err
+}
+
+// busy reports that something is under way for a VM, also its end.
+func busy(vm *model.VM) bool {
+	switch vm.State {
+	case model.VMMigrate, model.VMShutdown, model.VMRestart:
+		return true
+	case model.VMStop, model.VMFailed:
+		return vm.Claim != nil
+	}
+	return vm.Migration != nil
 }
 
 // leave is the wish for a VM that is to leave this node: every one that runs here, or

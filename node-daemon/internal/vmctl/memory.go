@@ -18,6 +18,9 @@ type memory struct {
 type guest struct {
 	ended     bool
 	endReason hypervisor.StopReason
+	// awaited is set until the guest of the present run is seen for the first time: an
+	// end that is told before that was the end of an earlier one.
+	awaited bool
 
 	pressedAt time.Time // for the present wish
 	orderedAt time.Time // last time this daemon asked for the end of the guest
@@ -62,16 +65,18 @@ func (m *memory) note(e hypervisor.Event) {
 	m.with(e.UUID, func(g *guest) {
 		switch e.Kind {
 		case hypervisor.EventStopped:
-			g.ended, g.endReason = true, e.Reason
+			if !g.awaited {
+				g.ended, g.endReason = true, e.Reason
+			}
 		case hypervisor.EventStarted:
-			g.ended = false
+			g.ended, g.awaited = false, false
 		}
 	})
 }
 
 // begin forgets the former run of a guest.
 func (g *guest) begin() {
-	g.ended, g.endReason = false, 0
+	g.ended, g.endReason, g.awaited = false, 0, true
 	g.pressedAt, g.orderedAt = time.Time{}, time.Time{}
 }
 

@@ -84,6 +84,9 @@ func (c *Controller) look(ctx context.Context, uuid string) (*job, Seen, error) 
 	if j.domain, err = c.o.Hypervisor.Lookup(ctx, uuid); err != nil {
 		return nil, Seen{}, err
 	}
+	if j.domain.State != hypervisor.Absent {
+		c.memory.with(uuid, func(g *guest) { g.awaited = false })
+	}
 	now := time.Now()
 	seen := c.memory.seen(uuid, j.w.VM, c.o.Limits, now)
 	seen.Domain = j.domain

@@ -122,8 +122,23 @@ func (c *Controller) create(ctx context.Context, j *job, _ Action) error {
 	if err == nil || unanswered(err) {
 		return err
 	}
+	if there, lerr := c.present(ctx, j.uuid); lerr != nil || there {
+		// A request whose answer was given up earlier has been carried out meanwhile: the
+		// claim stays, and what is there is looked at.
+		return lerr
+	}
 	c.o.Logger.Warn("a guest cannot be started", "vm", j.name, "err", err)
 	return c.release(ctx, j, Action{State: model.VMFailed, Reason: err.Error()})
+}
+
+// present reports that something of the guest is there.
+func (c *Controller) present(ctx context.Context, uuid string) (bool, error) {
+	d, err := c.o.Hypervisor.Lookup(ctx, uuid)
+	if err != nil || d.State != hypervisor.Absent {
+		return true, err
+	}
+	gone, err := c.o.Processes.Gone(uuid)
+	return !gone, err
 }
 
 // unanswered reports that the hypervisor has not said what it did: look again.

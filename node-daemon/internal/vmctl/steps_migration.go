@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/parallelvirtualcluster/pvc/common/coord"
-	"github.com/parallelvirtualcluster/pvc/common/domxml"
 	"github.com/parallelvirtualcluster/pvc/common/model"
 	"github.com/parallelvirtualcluster/pvc/common/schema"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/hypervisor"
@@ -40,15 +39,23 @@ func (c *Controller) beginMigration(ctx context.Context, j *job, _ Action) error
 	txn := new(coord.Txn)
 	txn.Check(schema.Claim(j.uuid), j.w.claimVersion)
 	setText(txn, j.key(schema.VMState), string(vm.State), string(model.VMMigrate), vm.Versions.State)
+	can, err := c.mobility(ctx, j.uuid)
+	if err != nil {
+		return err
+	}
 	why, err := c.unreachable(ctx, vm.Node)
 	if err != nil {
 		return err
+	}
+	if can.local {
+		why = can.why()
 	}
 	if why != "" {
 		return c.refuseMove(ctx, j, why)
 	}
 	data, err := json.Marshal(model.Migration{
-		ID: model.NewID(), Source: j.host.Node, Target: vm.Node, Home: homeBefore(vm, j.host.Node), Phase: model.MigrationPrepare})
+		ID: model.NewID(), Source: j.host.Node, Target: vm.Node, Home: homeBefore(vm, j.host.Node),
+		Phase: model.MigrationPrepare, Cold: len(can.blockers) > 0})
 	if err != nil {
 		return err
 	}
@@ -156,7 +163,11 @@ func (c *Controller) send(ctx context.Context, j *job, _ Action) (time.Duration,
 	if !c.sends.take(j.uuid) {
 		return time.Hour, nil // woken when a slot is free
 	}
-	unsafe, err := c.sharedFiles(j)
+	can, err := c.mobility(ctx, j.uuid)
+	if err == nil && len(can.blockers) > 0 {
+		c.sends.give(j.uuid)
+		return 0, c.failMigration(ctx, j, Action{Reason: can.why()})
+	}
 	if err == nil {
 		txn := new(coord.Txn)
 		j.phase(txn, func(m *model.Migration) { m.Phase = model.MigrationSending })
@@ -169,7 +180,7 @@ func (c *Controller) send(ctx context.Context, j *job, _ Action) (time.Duration,
 		return 0, err
 	}
 	m := j.w.VM.Migration
-	o := hypervisor.MigrateOptions{URI: m.URI, BandwidthMiB: c.o.Migration.BandwidthMiB, TLS: c.o.Migration.TLS, UnsafeStorage: unsafe}
+	o := hypervisor.MigrateOptions{URI: m.URI, BandwidthMiB: c.o.Migration.BandwidthMiB, TLS: c.o.Migration.TLS, UnsafeStorage: can.files}
 	if c.o.Migration.MemoryURI != nil {
 		o.MigrateURI = c.o.Migration.MemoryURI(m.Target)
 	}
@@ -178,21 +189,6 @@ func (c *Controller) send(ctx context.Context, j *job, _ Action) (time.Duration,
 	c.memory.with(j.uuid, func(g *guest) { g.sending, g.sendError = abort, "" })
 	c.sending.Go(func() { c.transfer(transfer, j.uuid, o) })
 	return 0, nil
-}
-
-// sharedFiles reports whether the guest has disks of which only we know that they are
-// shared, so that the hypervisor has to be told.
-func (c *Controller) sharedFiles(j *job) (bool, error) {
-	spec, err := domxml.Parse(j.w.VM.XML)
-	if err != nil {
-		return false, err
-	}
-	for _, i := range domxml.WritableImages(spec) {
-		if i.Kind != "rbd" {
-			return true, nil
-		}
-	}
-	return false, nil
 }
 
 func (c *Controller) transfer(ctx context.Context, uuid string, o hypervisor.MigrateOptions) {
