@@ -16,7 +16,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/testbed/host"
 )
 
-const deadline = 3 * time.Minute
+const deadline = 6 * time.Minute // the machine may be busy
 
 func TestDemoShowsTheMainJobAndItsLinesCanBePasted(t *testing.T) {
 	if os.Getuid() != 0 {
@@ -54,6 +54,7 @@ func TestDemoShowsTheMainJobAndItsLinesCanBePasted(t *testing.T) {
 	if pasted == 0 {
 		t.Errorf("no line to paste in\n%s", out.String())
 	}
+	followReadme(ctx, t, c)
 }
 
 func must(t *testing.T, err error) {
