@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"compress/gzip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -76,12 +77,7 @@ func (s *shelf[V]) whole(wanted uint64, collect func() (uint64, []item[V]), rend
 // join makes the list and then keeps the objects as parts of it, so that each is in
 // memory once. What is not in the list is forgotten.
 func (s *shelf[V]) join(items []item[V], render func(V) []byte) []byte {
-	texts := make([][]byte, len(items))
-	size := len("[]\n")
-	for i, it := range items {
-		texts[i] = s.get(it.id, it.of, render)
-		size += len(texts[i]) + 1
-	}
+	texts, size := s.texts(items, render)
 	out := joinJSON(texts, size)
 	kept := make(map[string]shelved[V], len(items))
 	at := 1
@@ -94,6 +90,37 @@ func (s *shelf[V]) join(items []item[V], render func(V) []byte) []byte {
 	defer s.mu.Unlock()
 	s.items = kept
 	return out
+}
+
+// manyItems are shared among the processors: rendering thousands takes seconds.
+const manyItems = 256
+
+// texts returns the objects' JSON and the size of the list of them.
+func (s *shelf[V]) texts(items []item[V], render func(V) []byte) (texts [][]byte, size int) {
+	texts = make([][]byte, len(items))
+	var next atomic.Int64
+	work := func() {
+		for {
+			from := int(next.Add(manyItems)) - manyItems
+			if from >= len(items) {
+				return
+			}
+			for i := from; i < min(from+manyItems, len(items)); i++ {
+				texts[i] = s.get(items[i].id, items[i].of, render)
+			}
+		}
+	}
+	var helpers sync.WaitGroup
+	for range min(len(items)/manyItems, runtime.GOMAXPROCS(0)-1) {
+		helpers.Go(work)
+	}
+	work()
+	helpers.Wait()
+	size = len("[]\n")
+	for _, t := range texts {
+		size += len(t) + 1
+	}
+	return texts, size
 }
 
 // joinJSON makes a JSON list of texts.
@@ -111,12 +138,7 @@ func joinJSON(texts [][]byte, size int) []byte {
 
 // some renders a part of the objects as a list.
 func (s *shelf[V]) some(items []item[V], render func(V) []byte) []byte {
-	texts := make([][]byte, len(items))
-	size := len("[]\n")
-	for i, it := range items {
-		texts[i] = s.get(it.id, it.of, render)
-		size += len(texts[i]) + 1
-	}
+	texts, size := s.texts(items, render)
 	return joinJSON(texts, size)
 }
 

@@ -9,6 +9,8 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -273,6 +275,27 @@ func TestNumbersThatJSONCannotWriteAreZero(t *testing.T) {
 	for _, f := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
 		if got := nodeAnswer(&model.Node{CPULoad: f}, 0).Load; got != 0 {
 			t.Errorf("%v became %v", f, got)
+		}
+	}
+}
+
+func TestALongListIsInOrderWhoeverRendersIt(t *testing.T) {
+	render := func(n int) []byte { return []byte(strconv.Itoa(n)) }
+	for _, n := range []int{0, 1, manyItems - 1, manyItems, 10*manyItems + 1} {
+		var items []item[int]
+		want := []string{}
+		for i := range n {
+			items = append(items, item[int]{strconv.Itoa(i), i})
+			want = append(want, strconv.Itoa(i))
+		}
+		text := "[" + strings.Join(want, ",") + "]\n"
+		s := newShelf[int]()
+		list := s.whole(1, func() (uint64, []item[int]) { return 1, items }, render)
+		if string(list.json) != text {
+			t.Errorf("list of %d items is %.80s", n, list.json)
+		}
+		if got := s.some(items, func(int) []byte { return []byte("made again") }); string(got) != text {
+			t.Errorf("list of %d kept items is %.80s", n, got)
 		}
 	}
 }
