@@ -57,7 +57,7 @@ func rate(b *testing.B, addr, path string, span time.Duration) float64 {
 }
 
 // BenchmarkView10000 measures what 10,000 VMs cost pvc-api: the time from its start to a
-// complete view, its memory, and the list after every VM has changed once.
+// complete view, the first list, and its memory after lists between changes.
 func BenchmarkView10000(b *testing.B) {
 	const vms = 10000
 	b.Log(machine())
