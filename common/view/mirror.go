@@ -165,13 +165,14 @@ func (m *Mirror) Add(paths ...string) {
 	}
 }
 
-// Remove forgets paths and all below them.
+// Remove forgets paths and all below them. It may call Changed.
 func (m *Mirror) Remove(paths ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, p := range paths {
 		m.drop(p)
 	}
+	m.report(nil) // whoever waits for what is gone now
 }
 
 // Read calls fn with the tree as it is; fn must not block.
