@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"regexp"
+	"slices"
 	"strings"
+	gosync "sync"
 	"testing"
 	"time"
 
@@ -35,20 +38,77 @@ type world struct {
 	rules  *cluster.Cluster
 }
 
+// newWorld returns the world of this test process, empty again: a server and a view
+// take longer to start than most tests.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	e := ensemble.Start(t, ensemble.Options{})
-	w := &world{client: coordtest.Dial(t, e.Addrs(), sessionTimeout, nil), addrs: e.Addrs()}
-	w.write(t, compat.Tree{
-		"/primary_node": "none", "/nodes": "", "/domains": "", "/networks": "", "/ceph": "", "/ceph/volumes": "", "/ceph/volumes/vms": "",
-		"/claims": "", "/claims/disks": "", "/config": "", "/fences": "",
-	})
-	w.v, w.rules = w.another(t)
+	if missing := ensemble.Missing(); missing != "" {
+		t.Skip("no ZooKeeper: " + missing)
+	}
+	w := theWorld()
+	w.now = w.tree(t)
+	txn := new(coord.Txn)
+	paths := w.now.Paths()
+	for i := len(paths) - 1; i >= 0; i-- {
+		if _, root := roots[paths[i]]; !root {
+			txn.Delete(paths[i], coord.AnyVersion)
+		}
+	}
+	w.commit(t, txn.Set("/primary_node", []byte("none"), coord.AnyVersion))
+	w.now = nil
+	sync(t, w.v)
 	return w
 }
 
+// roots are there in every cluster, and a pool.
+var roots = compat.Tree{
+	"/primary_node": "none", "/nodes": "", "/domains": "", "/networks": "", "/ceph": "", "/ceph/volumes": "", "/ceph/volumes/vms": "",
+	"/claims": "", "/claims/disks": "", "/config": "", "/fences": "",
+}
+
+var theWorld = gosync.OnceValue(func() *world {
+	e := ensemble.Start(process, ensemble.Options{})
+	w := &world{client: coordtest.Dial(process, e.Addrs(), sessionTimeout, nil), addrs: e.Addrs()}
+	w.write(process, roots)
+	w.v, w.rules = w.another(process)
+	return w
+})
+
+// process is a test that lasts as long as all of them.
+var process = new(processTest)
+
+type processTest struct {
+	testing.TB // what is not overridden below is not called
+	cleanups   []func()
+}
+
+func (p *processTest) Helper()                  {}
+func (p *processTest) Context() context.Context { return context.Background() }
+func (p *processTest) Cleanup(f func())         { p.cleanups = append(p.cleanups, f) }
+func (p *processTest) Fatal(args ...any)        { panic(fmt.Sprint(args...)) }
+func (p *processTest) Fatalf(f string, a ...any) {
+	panic(fmt.Sprintf(f, a...))
+}
+
+func (p *processTest) TempDir() string {
+	dir, err := os.MkdirTemp("", "pvc-cluster-test-")
+	if err != nil {
+		panic(err)
+	}
+	p.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, f := range slices.Backward(process.cleanups) {
+		f()
+	}
+	os.Exit(code)
+}
+
 // another opens the rules over a view of its own, as a second API does.
-func (w *world) another(t *testing.T) (*view.View, *cluster.Cluster) {
+func (w *world) another(t testing.TB) (*view.View, *cluster.Cluster) {
 	t.Helper()
 	v := view.New(view.Options{Dial: zk.Dial, Servers: w.addrs, Timeout: sessionTimeout, Connections: 1, Logger: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -62,7 +122,7 @@ func (w *world) another(t *testing.T) (*view.View, *cluster.Cluster) {
 	})
 }
 
-func sync(t *testing.T, v *view.View) {
+func sync(t testing.TB, v *view.View) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), coordtest.Patience)
 	defer cancel()
@@ -71,7 +131,7 @@ func sync(t *testing.T, v *view.View) {
 	}
 }
 
-func (w *world) write(t *testing.T, trees ...compat.Tree) {
+func (w *world) write(t testing.TB, trees ...compat.Tree) {
 	t.Helper()
 	all := compat.Tree{}
 	for _, tree := range trees {
@@ -84,7 +144,7 @@ func (w *world) write(t *testing.T, trees ...compat.Tree) {
 	w.commit(t, txn)
 }
 
-func (w *world) commit(t *testing.T, txn *coord.Txn) {
+func (w *world) commit(t testing.TB, txn *coord.Txn) {
 	t.Helper()
 	if _, err := w.client.Commit(t.Context(), *txn); err != nil {
 		t.Fatal(err)
@@ -120,7 +180,7 @@ func (w *world) reset(t *testing.T, trees ...compat.Tree) {
 }
 
 // tree reads everything; whoever has changed something without check has w.now read anew.
-func (w *world) tree(t *testing.T) compat.Tree {
+func (w *world) tree(t testing.TB) compat.Tree {
 	t.Helper()
 	out := compat.Tree{}
 	var read func(path string)
@@ -135,8 +195,10 @@ func (w *world) tree(t *testing.T) compat.Tree {
 			read(path + "/" + n)
 		}
 	}
-	for _, root := range []string{"/primary_node", "/nodes", "/domains", "/networks", "/ceph", "/claims", "/config", "/fences"} {
-		read(root)
+	for root := range roots {
+		if strings.Count(root, "/") == 1 {
+			read(root)
+		}
 	}
 	return out
 }
