@@ -170,11 +170,12 @@ func cutPower(t *testing.T, m *move) {
 }
 
 // restorePower switches the target on when its session has been over for a while in
-// which somebody could have made a mistake.
+// which somebody could have made a mistake. The cut is over when libvirtd is up.
 func restorePower(t *testing.T, m *move) {
 	t.Helper()
 	sessionOver(t, m, m.target)
 	must(t, m.target.PowerOn(t.Context()))
+	must(t, m.cluster.WaitLibvirt(t.Context(), m.target.Index))
 }
 
 func cutLink(name string, who side) fault {
