@@ -127,8 +127,9 @@ func (c *Controller) Run(ctx context.Context, s Session) error {
 	var loops sync.WaitGroup
 	loops.Go(func() { _ = c.queue.Run(ctx) })
 	loops.Go(func() { c.flushLoop(ctx) })
-	defer loops.Wait()
 	c.followRecords(ctx)
+	c.abortTransfers()
+	loops.Wait() // a step that is under way may still begin a transfer
 	c.abortTransfers()
 	c.sending.Wait()
 	return nil

@@ -46,6 +46,8 @@ type labNode struct {
 	boot string
 	step func(uuid string, a Action)
 
+	viewing []context.Context // of the views of the whole cluster that were opened
+
 	passes atomic.Int32 // flushes and their like that were begun
 
 	mu     sync.Mutex
@@ -130,6 +132,9 @@ func (n *labNode) start() {
 		ParallelStarts: 4, CrashLimit: 5, CrashWindow: time.Minute,
 		Cluster: func(ctx context.Context) *cluster.Cluster {
 			n.passes.Add(1)
+			n.mu.Lock()
+			n.viewing = append(n.viewing, ctx)
+			n.mu.Unlock()
 			return cluster.New(cluster.Options{View: l.view(ctx), WaitTimeout: deadline})
 		},
 		Logger: slog.New(slog.DiscardHandler),

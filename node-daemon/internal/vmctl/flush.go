@@ -66,7 +66,9 @@ const passRetry = 5 * time.Second
 // pass empties or refills this node once and records the result; false asks for
 // another attempt.
 func (c *Controller) pass(ctx context.Context, want model.DomainState) bool {
-	rules := c.o.Cluster(ctx)
+	viewing, done := context.WithCancel(ctx) // the view of the whole cluster is not kept
+	defer done()
+	rules := c.o.Cluster(viewing)
 	if err := rules.View().Until(ctx, func(*view.Snapshot) (bool, error) { return rules.View().Ready(), nil }); err != nil {
 		return false
 	}

@@ -191,6 +191,11 @@ func planOwned(h Host, l Limits, w Wanted, s Seen, now time.Time) Action {
 	if s.gone() {
 		return planEnded(h, w, s)
 	}
+	if s.Domain.Migrating {
+		// Asked for by hand, or by a request of ours that was given up and is carried out
+		// late: at its end the guest would be where no claim is.
+		return Action{Step: AbortJob, Reason: "no migration of it is on record"}
+	}
 	switch vm.State {
 	case model.VMStart:
 		if vm.Node != h.Node && vm.Migration == nil {

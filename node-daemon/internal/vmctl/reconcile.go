@@ -49,6 +49,9 @@ func (c *Controller) reconcile(ctx context.Context, uuid string) (again time.Dur
 				continue
 			}
 		}
+		if again == never {
+			return 0, c.o.Console.Finish(ctx, uuid) // another host has it, or nobody
+		}
 		if err != nil || again > 0 {
 			return again, err
 		}
@@ -122,6 +125,9 @@ func (c *Controller) carryOut(ctx context.Context, j *job, a Action) (again time
 	return again, err
 }
 
+// never is returned by a step after which a VM is looked at only when it is added again.
+const never time.Duration = -1
+
 // stepTimeout bounds a step; the calls of the hypervisor have a shorter one.
 const stepTimeout = 2 * hypervisor.CallTimeout
 
@@ -167,7 +173,7 @@ func init() {
 		BeginMigration:  plain("begin migration", (*Controller).beginMigration),
 		AddIncoming:     plain("add target to claim", (*Controller).addIncoming),
 		Send:            {"send", (*Controller).send},
-		AbortJob:        plain("abort transfer", (*Controller).abortJob),
+		AbortJob:        {"abort transfer", (*Controller).abortJob},
 		WriteGone:       plain("hand over", (*Controller).writeGone),
 		FailMigration:   plain("give migration up", (*Controller).failMigration),
 		AcceptMigration: plain("accept migration", (*Controller).acceptMigration),

@@ -310,7 +310,6 @@ func (c *Controller) setState(ctx context.Context, j *job, a Action) error {
 
 // dropIndex says that a VM no longer concerns this node.
 func (c *Controller) dropIndex(ctx context.Context, j *job, _ Action) (time.Duration, error) {
-	const never = 24 * time.Hour // looked at again when something changes
 	if !j.indexed {
 		c.memory.forget(j.uuid)
 		return never, nil

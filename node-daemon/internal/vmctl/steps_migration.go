@@ -217,15 +217,16 @@ func (c *Controller) abortTransfers() {
 	}
 }
 
-// abortJob ends a transfer and has its end looked at.
-func (c *Controller) abortJob(ctx context.Context, j *job, _ Action) error {
+// abortJob ends a transfer and has its end looked at; that of one that this daemon has
+// not begun is not told.
+func (c *Controller) abortJob(ctx context.Context, j *job, _ Action) (time.Duration, error) {
 	var abort func()
 	c.memory.with(j.uuid, func(g *guest) { abort, g.aborted = g.sending, true })
 	if abort != nil {
 		abort()
-		return nil
+		return 0, nil
 	}
-	return c.o.Hypervisor.AbortJob(ctx, j.uuid)
+	return time.Second, c.o.Hypervisor.AbortJob(ctx, j.uuid)
 }
 
 // writeGone hands the claim over: the source's process is gone. The source does it,
