@@ -6,8 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"runtime"
-	"runtime/debug"
 	"time"
 
 	"github.com/parallelvirtualcluster/pvc/api-daemon/internal/auth"
@@ -35,17 +33,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 // waits for the API of a dead host.
 const sessionTimeout = 10 * time.Second
 
-// ballastBytes count as in use and are never touched, so that they take no memory. With
-// them there may be 32 MiB of garbage on top of half of what is in use: the heap of a
-// small cluster would be looked at dozens of times per second otherwise.
-const ballastBytes = 64 << 20
-
 func serve(ctx context.Context, c *config.API, stdout io.Writer) error {
-	// A list of the whole cluster is one large allocation after each change; without
-	// this the heap would be let grow to twice that before it is looked at.
-	debug.SetGCPercent(50)
-	ballast := make([]byte, ballastBytes)
-	defer runtime.KeepAlive(ballast)
 	log, err := obs.APILog(c, stdout)
 	if err != nil {
 		return err
@@ -72,6 +60,7 @@ func serve(ctx context.Context, c *config.API, stdout io.Writer) error {
 	}
 
 	group := service.Group{Log: log.Logger, OnReady: func() { _ = service.Notify(service.Ready) }, OnStop: func() { _ = service.Notify(service.Stopping) }}
+	group.Add("memory", service.RunFunc(boundMemory))
 	group.Add("reload", reloads)
 	group.Add("view", v) // before the listener, which answers from it
 	group.Add("listener", service.RunFunc(func(ctx context.Context) error {
