@@ -9,6 +9,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/coord"
 	"github.com/parallelvirtualcluster/pvc/common/domxml"
 	"github.com/parallelvirtualcluster/pvc/common/errs"
+	"github.com/parallelvirtualcluster/pvc/common/model"
 	"github.com/parallelvirtualcluster/pvc/common/schema"
 	"github.com/parallelvirtualcluster/pvc/common/view"
 )
@@ -151,6 +152,14 @@ func (c *Cluster) await(ctx context.Context, limit time.Duration, done func(*vie
 		return errs.Conflictf("it has not ended after %v", limit)
 	}
 	return err
+}
+
+// same makes a transaction fail if the VM was deleted and defined anew meanwhile: the
+// versions of its values begin at 0 again then, and may be those that were looked at.
+func same(t *coord.Txn, vm *model.VM) {
+	if vm.Gen != "" { // an old client gives a VM none
+		t.Check(schema.VMGen(vm.UUID, vm.Gen), coord.AnyVersion)
+	}
 }
 
 // ring tells a node's daemon to look, if it has a doorbell.

@@ -270,6 +270,7 @@ func modify(s *view.Snapshot, r ModifyVM, spec *domxml.Spec, needs resources) (p
 	p.txn.Append(needs.checks)
 	p.txn.Set(schema.VM(vm.UUID, schema.VMXML), []byte(xml), vm.Versions.XML)
 	p.txn.Set(schema.VM(vm.UUID, schema.VMRBDList), []byte(strings.Join(domxml.RBDList(spec), ",")), vm.Versions.RBDList)
+	same(&p.txn, vm)
 	effect := "it takes effect at the next start"
 	switch {
 	case r.Restart && vm.State == model.VMStart:

@@ -124,6 +124,7 @@ func settleHere(vm *model.VM, r SetVMNode) (plan, error) {
 	}
 	p := plan{about: schema.VM(vm.UUID), message: fmt.Sprintf("VM %q is already on %s, which is its home from now on", vm.Name, vm.Node)}
 	p.txn.Set(schema.VM(vm.UUID, schema.VMLastNode), nil, vm.Versions.LastNode)
+	same(&p.txn, vm)
 	return p, nil
 }
 
@@ -137,6 +138,7 @@ func reassign(s *view.Snapshot, vm *model.VM, choice placement.Choice, home stri
 	p.txn.Set(schema.VM(vm.UUID, schema.VMLastNode), []byte(home), vm.Versions.LastNode)
 	p.txn.Check(schema.VM(vm.UUID, schema.VMState), vm.Versions.State)
 	p.txn.Absent(schema.Claim(vm.UUID))
+	same(&p.txn, vm)
 	unindex(&p, s, vm.Node, vm.UUID)
 	index(&p.txn, s, choice.Node, vm.UUID)
 	p.message = fmt.Sprintf("VM %q does not run; it is assigned to %s (%s)", vm.Name, choice.Node, choice.Why)
@@ -174,6 +176,7 @@ func migrate(s *view.Snapshot, vm *model.VM, spec *domxml.Spec, choice placement
 	p.txn.Set(schema.VM(vm.UUID, schema.VMLastNode), []byte(home), vm.Versions.LastNode)
 	p.txn.Create(schema.VM(vm.UUID, schema.VMMigration), record)
 	p.txn.Check(schema.Claim(vm.UUID), vm.Versions.Claim)
+	same(&p.txn, vm)
 	index(&p.txn, s, choice.Node, vm.UUID)
 	ring(&p.txn, s, source)
 	how := "live"

@@ -64,6 +64,7 @@ func setState(s *view.Snapshot, vm *model.VM, want model.VMState) (plan, error) 
 		}
 		clearFailure(&p.txn, vm)
 	}
+	same(&p.txn, vm)
 	index(&p.txn, s, vm.Node, vm.UUID)
 	p.message = fmt.Sprintf("VM %q: %s on %s%s", name, verbs[want], vm.Node, absentNode(s, vm))
 	return p, nil
