@@ -12,10 +12,12 @@ import (
 	"github.com/parallelvirtualcluster/pvc/testbed/ensemble"
 )
 
+const longIdleTime = 2 * time.Minute
+
 // idleTime is for how long an idle cluster is watched.
 func idleTime() time.Duration {
 	if os.Getenv("PVC_TEST_LONG") != "" {
-		return 2 * time.Minute
+		return longIdleTime
 	}
 	return 20 * time.Second
 }

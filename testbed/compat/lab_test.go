@@ -55,6 +55,9 @@ var binariesDir string // to remove at the end, empty if nothing was built
 
 func run(m *testing.M) int {
 	defer func() { _ = os.RemoveAll(binariesDir) }()
+	if idleTime() < longIdleTime {
+		fmt.Printf("compat: short form: an idle cluster is watched for %v instead of %v (PVC_TEST_LONG=1 runs the whole)\n", idleTime(), longIdleTime)
+	}
 	code := m.Run()
 	if built == nil {
 		return code

@@ -69,6 +69,7 @@ func TestAnOldClientHandsThePrimaryRoleOver(t *testing.T) {
 }
 
 // decision: an impossible wish
+// decision: an impossible wish
 func TestAWishForAPrimaryThatCannotBeIsOverwritten(t *testing.T) {
 	l := lab(t)
 	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
@@ -115,6 +116,8 @@ func TestAnOldClientFlushesANodeAndMakesItReady(t *testing.T) {
 
 // TestVMsOfADeadHost: what rests there can be started elsewhere, what may run there
 // cannot, whatever an old client writes.
+//
+// decision: unreachable host
 //
 // decision: unreachable host
 // decision: host not there

@@ -71,6 +71,8 @@ func TestAnOldClientsMigrationIsLiveAndBack(t *testing.T) {
 }
 
 // TestAMigrationToWhereNobodyIsLeavesTheGuestAlone: the old client checks no target.
+//
+// decision: failed migration
 func TestAMigrationToWhereNobodyIsLeavesTheGuestAlone(t *testing.T) {
 	l := lab(t)
 	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
@@ -160,6 +162,8 @@ func TestBothKindsOfClientsSeeEachOthersVMs(t *testing.T) {
 }
 
 // TestWritesInQuickSuccessionEndInTheLast: the old client's commands do not wait.
+//
+// decision: contradictory requests
 func TestWritesInQuickSuccessionEndInTheLast(t *testing.T) {
 	l := lab(t)
 	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
