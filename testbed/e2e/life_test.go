@@ -39,7 +39,7 @@ func TestVMGoesThroughItsLife(t *testing.T) {
 	within(t, deadline, "the second boot", func() string {
 		text := console(t, vm)
 		if boots, last, _ := ticks(text); boots != 2 || last < 1 || !strings.Contains(text, "TICK powerdown") {
-			return text
+			return "its console: " + text
 		}
 		return ""
 	})

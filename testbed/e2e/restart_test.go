@@ -223,10 +223,10 @@ func TestPowerCutOfAHostIsToldAndItsGuestsWait(t *testing.T) {
 		text := console(t, vm)
 		first, rest, marked := strings.Cut(text, "the power of "+h.Name+" was cut")
 		if boots, _, _ := ticks(first); !marked || boots != 1 {
-			return text
+			return "its console: " + text
 		}
 		if boots, last, fault := ticks(rest); boots != 1 || last < 1 || fault != "" {
-			return text
+			return "its console: " + text
 		}
 		return ""
 	})
@@ -274,7 +274,7 @@ func TestSiteStartsCold(t *testing.T) {
 		within(t, deadline, vm+" counts again", func() string {
 			text := console(t, vm)
 			if boots, last, _ := ticks(text); boots != 2 || last < 2 {
-				return text
+				return "its console: " + text
 			}
 			return ""
 		})
