@@ -197,11 +197,9 @@ func plainName(s string) bool {
 
 // imagesFree refuses a document with a writable image that another VM names.
 func imagesFree(s *view.Snapshot, spec *domxml.Spec) error {
-	mine := map[string]bool{}
+	mine := map[string]domxml.Image{}
 	for _, i := range domxml.WritableImages(spec) {
-		if !i.Shareable {
-			mine[i.Kind+":"+i.Name] = true
-		}
+		mine[i.Kind+":"+i.Name] = i
 	}
 	if len(mine) == 0 {
 		return nil
@@ -215,8 +213,8 @@ func imagesFree(s *view.Snapshot, spec *domxml.Spec) error {
 			continue // its own document is unreadable; it cannot be started either
 		}
 		for _, i := range domxml.WritableImages(other) {
-			if mine[i.Kind+":"+i.Name] {
-				return errs.Conflictf("the image %q belongs to VM %q", model.Clip(i.Name), vm.Name)
+			if my, both := mine[i.Kind+":"+i.Name]; both && !(my.Shareable && i.Shareable) {
+				return errs.Conflictf("the image %q belongs to VM %q; both have to say <shareable/> to share it", model.Clip(i.Name), vm.Name)
 			}
 		}
 	}

@@ -139,6 +139,6 @@ func claimReachable(s *view.Snapshot, vm *model.VM) error {
 	if ok && n.Condition != "" {
 		why = n.Condition
 	}
-	return errs.Conflictf("VM %q may be running on %s (%s); it is free when the daemon of %s is back, or when a person confirms that the host is off",
+	return errs.Conflictf("VM %q may be running on %s (%s); it is free when the daemon of %s is back",
 		vm.Name, vm.Claim.Owner.Node, why, vm.Claim.Owner.Node)
 }

@@ -134,15 +134,25 @@ func moveOne(ctx context.Context, rules *cluster.Cluster, uuid string, move func
 		wish = move(vm)
 		return wish == nil || !busy(vm), nil
 	}
-	if err := rules.View().Until(ctx, settled); err != nil || wish == nil {
+	patience, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	err := rules.View().Until(patience, settled)
+	if err != nil && ctx.Err() == nil {
+		return errs.Conflictf("what is under way for it has not ended in %v", settleLimit)
+	}
+	if err != nil || wish == nil {
 		return err
 	}
-	_, err := rules.SetVMNode(ctx, *wish)
+	_, err = rules.SetVMNode(ctx, *wish)
 	if errs.Is(err, errs.NotFound) {
 		return nil // deleted meanwhile
 	}
 	return err
 }
+
+// settleLimit is how long a flush waits for what is under way for a VM: longer than a
+// shutdown takes, but a migration whose target is dead may never be cleared away.
+const settleLimit = 5 * time.Minute
 
 // busy reports that something is under way for a VM, also its end.
 func busy(vm *model.VM) bool {

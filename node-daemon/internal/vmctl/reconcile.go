@@ -30,6 +30,7 @@ type job struct {
 // reconcile brings one VM one step after the other into its wanted state.
 func (c *Controller) reconcile(ctx context.Context, uuid string) (again time.Duration, err error) {
 	defer c.starts.give(uuid)
+	var refused error
 	for range stepsPerTurn {
 		j, seen, err := c.look(ctx, uuid)
 		if errors.Is(err, errNoRecords) {
@@ -45,6 +46,7 @@ func (c *Controller) reconcile(ctx context.Context, uuid string) (again time.Dur
 		}
 		again, err := c.carryOut(ctx, j, a)
 		if errs.Is(err, errs.Conflict) { // the records changed meanwhile: look again
+			refused = err
 			if err = c.refresh(ctx, uuid); err == nil {
 				continue
 			}
@@ -56,7 +58,7 @@ func (c *Controller) reconcile(ctx context.Context, uuid string) (again time.Dur
 			return again, err
 		}
 	}
-	return 0, errs.New(errs.Internal, "%d steps did not bring it into its state", stepsPerTurn)
+	return 0, errs.New(errs.Internal, "%d steps did not bring it into its state; what was refused last: %w", stepsPerTurn, refused)
 }
 
 // refresh waits until all that was committed about a VM is in the picture.

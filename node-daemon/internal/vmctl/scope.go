@@ -41,8 +41,12 @@ func (c *Controller) followRecords(ctx context.Context) {
 			continue
 		}
 		c.followScope(ctx, s)
+		pause(ctx, reopenPace)
 	}
 }
+
+// reopenPace keeps records that are lost again at once from being read without a pause.
+const reopenPace = 250 * time.Millisecond
 
 func (c *Controller) openScope(ctx context.Context) (*scope, error) {
 	s := &scope{node: c.session.Node(), look: make(chan struct{}, 1), relook: make(chan struct{}, 1), vms: map[string]bool{}}

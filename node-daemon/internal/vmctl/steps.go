@@ -46,20 +46,25 @@ func setText(t *coord.Txn, path, now, want string, version int32) {
 }
 
 // imageNames are the claims that a guest needs beside the one of the VM.
-func imageNames(vm *model.VM) ([]string, error) {
+// Images that guests share are claimed by none of them, and must be claimed by nobody.
+func imageNames(vm *model.VM) (own, shared []string, err error) {
 	spec, err := domxml.Parse(vm.XML)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var names []string
 	seen := map[string]bool{}
 	for _, i := range domxml.WritableImages(spec) {
-		if name := i.Kind + ":" + i.Name; !i.Shareable && !seen[name] {
-			seen[name] = true
-			names = append(names, schema.EscapeDisk(name))
+		name := i.Kind + ":" + i.Name
+		switch {
+		case seen[name]:
+		case i.Shareable:
+			shared = append(shared, schema.EscapeDisk(name))
+		default:
+			own = append(own, schema.EscapeDisk(name))
 		}
+		seen[name] = true
 	}
-	return names, nil
+	return own, shared, nil
 }
 
 // claim takes the claim of the VM and of its images, so that nobody else starts it.
@@ -71,7 +76,7 @@ func (c *Controller) claim(ctx context.Context, j *job, _ Action) (time.Duration
 	if !c.starts.take(j.uuid) {
 		return time.Hour, nil // woken when a slot is free
 	}
-	images, err := imageNames(j.w.VM)
+	images, shared, err := imageNames(j.w.VM)
 	if err != nil {
 		return 0, c.fail(ctx, j, err.Error())
 	}
@@ -85,6 +90,9 @@ func (c *Controller) claim(ctx context.Context, j *job, _ Action) (time.Duration
 	txn.Create(schema.Claim(j.uuid), data)
 	for _, i := range images {
 		txn.Create(schema.ClaimDisks+"/"+i, []byte(j.uuid))
+	}
+	for _, i := range shared {
+		txn.Absent(schema.ClaimDisks + "/" + i)
 	}
 	txn.Check(j.key(schema.VMState), vm.Versions.State).Check(j.key(schema.VMNode), vm.Versions.Node)
 	j.same(txn)
