@@ -19,7 +19,7 @@ build: check-tools
 test:
 	testbed/preflight.sh
 	$(MAKE) build
-	$(GO) test $(RACE) -timeout 14m -p 1 ./...
+	$(GO) test $(RACE) -timeout 14m -p 2 ./...
 
 test-long:
 	testbed/preflight.sh
