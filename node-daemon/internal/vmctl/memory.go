@@ -33,6 +33,7 @@ type guest struct {
 	since      time.Time
 	sending    func() // aborts the transfer; nil if there is none
 	sendError  string
+	sent       bool
 	aborted    bool
 	sourceGone bool
 
@@ -98,7 +99,7 @@ func (g *guest) handshakeIs(m *model.Migration, now time.Time) {
 
 func (g *guest) forgetHandshake(next string) {
 	g.handshake, g.phase, g.sendError = next, "", ""
-	g.aborted, g.sourceGone, g.sourceDoubt = false, false, false
+	g.sent, g.aborted, g.sourceGone, g.sourceDoubt = false, false, false, false
 }
 
 // seen is the part of Seen that is remembered.
@@ -115,7 +116,7 @@ func (m *memory) seen(uuid string, vm *model.VM, l Limits, now time.Time) (s See
 		s.Ended, s.EndReason = g.ended, g.endReason
 		s.PressedAt = g.pressedAt
 		s.Ordered = !g.orderedAt.IsZero() && now.Sub(g.orderedAt) < l.Shutdown
-		s.Sending, s.SendError, s.Aborted = g.sending != nil, g.sendError, g.aborted
+		s.Sending, s.Sent, s.SendError, s.Aborted = g.sending != nil, g.sent, g.sendError, g.aborted
 		s.Since, s.SourceGone = g.since, g.sourceGone
 		s.StartAfter = g.startAfter
 	})

@@ -72,6 +72,7 @@ type Seen struct {
 	Ordered    bool      // this daemon asked for the end of the guest a moment ago
 	Sending    bool      // a transfer is under way in this daemon
 	Aborted    bool      // this daemon has asked for the end of the transfer
+	Sent       bool      // the hypervisor has told this daemon that the transfer succeeded
 	SendError  string    // why the last transfer of this handshake failed
 	Since      time.Time // when the present phase of the handshake was first seen
 	SourceGone bool      // the source's hypervisor said that the guest is not there

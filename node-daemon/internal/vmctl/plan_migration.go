@@ -21,7 +21,7 @@ func planSource(h Host, l Limits, w Wanted, s Seen, now time.Time) Action {
 		// The transfer may have been begun by another instance of this daemon: it goes
 		// on inside the hypervisor, and while it does the outcome is open.
 		if !s.Sending && !s.Domain.Migrating {
-			return planAfterSending(m, s)
+			return planAfterSending(l, m, s, now)
 		}
 		if !wanted && !s.Aborted {
 			return Action{Step: AbortJob, Reason: "it is wanted otherwise"}
@@ -55,17 +55,14 @@ func planBeforeSending(l Limits, w Wanted, s Seen, now time.Time, wanted bool) A
 
 // planAfterSending: no transfer is under way any more. What counts is where the guest
 // is now, not what the call has returned.
-func planAfterSending(m *model.Migration, s Seen) Action {
+func planAfterSending(l Limits, m *model.Migration, s Seen, now time.Time) Action {
 	reason := s.SendError
 	if reason == "" {
 		reason = "the transfer was interrupted"
 	}
 	switch {
 	case s.gone():
-		if s.Ended && (s.EndReason == hypervisor.StoppedShutdown || s.EndReason == hypervisor.StoppedCrashed) {
-			return Action{Step: FailMigration, Reason: "the guest ended while it was sent"}
-		}
-		return Action{Step: WriteGone}
+		return planVanished(l, m, s, now)
 	case s.Domain.State == hypervisor.Running:
 		return Action{Step: FailMigration, Reason: reason}
 	case s.Domain.State == hypervisor.Paused && s.Domain.Pause == hypervisor.PausedOther:
@@ -77,6 +74,25 @@ func planAfterSending(m *model.Migration, s Seen) Action {
 		return Action{Step: FailMigration, Reason: reason}
 	}
 	return Action{Step: Wait, After: time.Second}
+}
+
+// planVanished: nothing of the guest is here any more. It may have been sent away, or
+// have gone on here after a transfer whose end got lost, and ended: what the target
+// has is then a stale copy that must never run. Only a sight of the sending itself
+// hands the guest over; without one the target gets the time to find out what this
+// host's hypervisor saw, and then the guest starts anew.
+func planVanished(l Limits, m *model.Migration, s Seen, now time.Time) Action {
+	cleared := s.EndReason == hypervisor.StoppedDestroyed && s.Ordered && m.Phase == model.MigrationArrived
+	switch {
+	case s.Sent, s.Ended && (s.EndReason == hypervisor.StoppedMigrated || cleared):
+		return Action{Step: WriteGone}
+	case s.Ended && s.EndReason != hypervisor.StoppedUnknown:
+		return Action{Step: FailMigration, Reason: "the guest ended while it was sent"}
+	}
+	if wait := s.Since.Add(l.Handshake).Sub(now); wait > 0 {
+		return Action{Step: Wait, After: wait}
+	}
+	return Action{Step: FailMigration, Reason: "nobody saw whether the guest was sent or ended here"}
 }
 
 // planCold moves a guest by shutting it down here and starting it there.

@@ -186,7 +186,7 @@ func (c *Controller) send(ctx context.Context, j *job, _ Action) (time.Duration,
 	}
 	// The transfer must not end with this step; abortJob and the end of the session end it.
 	transfer, abort := context.WithCancel(context.WithoutCancel(ctx))
-	c.memory.with(j.uuid, func(g *guest) { g.sending, g.sendError = abort, "" })
+	c.memory.with(j.uuid, func(g *guest) { g.sending, g.sent, g.sendError = abort, false, "" })
 	c.sending.Go(func() { c.transfer(transfer, j.uuid, o) })
 	return 0, nil
 }
@@ -195,7 +195,7 @@ func (c *Controller) transfer(ctx context.Context, uuid string, o hypervisor.Mig
 	begin := time.Now()
 	err := c.o.Hypervisor.MigratePaused(ctx, uuid, o)
 	c.memory.with(uuid, func(g *guest) {
-		g.sending = nil
+		g.sending, g.sent = nil, err == nil
 		if err != nil {
 			g.sendError = err.Error()
 		}
