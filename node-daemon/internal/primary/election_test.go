@@ -78,6 +78,8 @@ type site struct {
 	o     coord.Client
 	h     *history
 	hosts map[string]*host
+
+	timeout, margin time.Duration // of the sessions
 }
 
 type host struct {
@@ -95,7 +97,7 @@ func newSite(t *testing.T) *site {
 
 func newSiteOn(t *testing.T, e *ensemble.Ensemble) *site {
 	t.Helper()
-	s := &site{t: t, h: &history{t: t}, hosts: map[string]*host{}}
+	s := &site{t: t, h: &history{t: t}, hosts: map[string]*host{}, timeout: 2 * time.Second, margin: 700 * time.Millisecond}
 	s.o = coordtest.Dial(t, e.Addrs(), 4*time.Second, nil)
 	for _, name := range names {
 		s.hosts[name] = &host{proxy: coordtest.NewProxy(t, e.Addrs()), role: &recorded{h: s.h, node: name}}
@@ -112,8 +114,8 @@ func (s *site) start(name string) {
 	r := liveness.New(liveness.Options{
 		Node: name, Mode: model.ModeCoordinator, LockDir: s.t.TempDir(),
 		Host: liveness.Host{BootID: "b1", MachineID: "m-" + name, Static: "2 6.1 GNU/Linux x86_64"},
-		Dial: zk.Dial, Coord: coord.Options{Servers: h.proxy.Addrs(), Timeout: 2 * time.Second},
-		Margin: 700 * time.Millisecond, Logger: log,
+		Dial: zk.Dial, Coord: coord.Options{Servers: h.proxy.Addrs(), Timeout: s.timeout},
+		Margin: s.margin, Logger: log,
 	})
 	go func() {
 		defer close(h.done)
@@ -205,6 +207,7 @@ func TestOneOfThreeIsPrimaryThroughEveryHandOver(t *testing.T) {
 
 func TestADroppedConnectionMovesNothing(t *testing.T) {
 	s := newSite(t)
+	s.timeout, s.margin = 10*time.Second, liveness.DefaultMargin // as shipped: a new connection takes a second
 	for _, name := range names {
 		s.start(name)
 	}
