@@ -25,7 +25,7 @@ func TestOnRealHosts(t *testing.T) {
 	t.Run("StoppedLibvirtdHoldsUpNobody", r.stoppedLibvirtd)
 	t.Run("SourceThatLostItsLibvirtdAtTheEndIsUndecided", r.undecidedSource)
 	t.Run("TransferGoesOnWithoutItsClient", r.clientLess)
-	t.Run("FinishThatIsNotAnsweredLeavesBothGuests", r.lostFinish)
+	t.Run("FinishThatIsNotAnsweredLeavesTheSourceRunning", r.lostFinish)
 	t.Run("ConnectionsAreGivenBack", r.connections)
 	t.Run("ConcurrentCallsOutliveTheirConnection", r.concurrent)
 	t.Run("DeadPeerHoldsUpNobody", r.deadPeer)
@@ -147,7 +147,9 @@ func (r *rig) lostFinish(t *testing.T) {
 		t.Error("the migration has succeeded")
 	}
 	waitFor(t, r.drivers[0], uuid, "running", func(d hypervisor.Domain) bool { return d.State == hypervisor.Running && !d.Migrating })
-	waitFor(t, r.drivers[1], uuid, "arrived", arrived)
+	// The target's libvirtd sees the end of the transfer first, or that of the
+	// connection: the guest stays there as if it had arrived, or is ended. It never runs.
+	waitFor(t, r.drivers[1], uuid, "arrived or ended", func(d hypervisor.Domain) bool { return arrived(d) || d.State == hypervisor.Absent })
 }
 
 // clientLess: the client that has begun a migration goes away; it ends all the same.
