@@ -8,29 +8,29 @@ import (
 )
 
 const (
-	// garbagePercent of what is in use may pile up before it is collected, while
-	// memory is below its bound: the few megabytes of a small cluster would otherwise
-	// be searched dozens of times a second.
-	garbagePercent = 400
-	// leastMemory is the lowest bound, in bytes.
-	leastMemory = 192 << 20
-	// spareMemory is the room for what comes and goes at once, in bytes.
-	spareMemory = 32 << 20
+	// leastGarbage may always pile up before it is collected, in bytes: the few
+	// megabytes of a small cluster would otherwise be searched dozens of times a second.
+	leastGarbage = 64 << 20
 	// memoryPace is the time between two looks at what is in use.
 	memoryPace = time.Second
 )
 
-// boundMemory sets a soft limit that follows what is in use, until ctx ends. A list of
-// thousands of VMs is one large allocation after each change: in proportion to a large
-// heap too many of them could pile up.
+// boundMemory lets garbage pile up in the measure of what is in use, until ctx ends. A
+// list of thousands of VMs is one large allocation after each change: with the
+// customary 100 percent of a large heap too many of them could pile up. A limit of the
+// whole memory would not do: near it the collector takes half of the processors.
 func boundMemory(ctx context.Context) error {
-	debug.SetGCPercent(garbagePercent)
 	live := []figures.Sample{{Name: "/gc/heap/live:bytes"}}
 	ticker := time.NewTicker(memoryPace)
 	defer ticker.Stop()
+	now := 0
 	for {
 		figures.Read(live)
-		debug.SetMemoryLimit(memoryLimit(live[0].Value.Uint64()))
+		// Setting it stops the world for a moment, so not for a trifle.
+		if want := garbagePercent(live[0].Value.Uint64()); want < now*9/10 || want > now*11/10 {
+			debug.SetGCPercent(want)
+			now = want
+		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -39,6 +39,9 @@ func boundMemory(ctx context.Context) error {
 	}
 }
 
-// memoryLimit is the bound for so many bytes in use. It always leaves a fifth of it
-// free: a collector without room would run without end.
-func memoryLimit(live uint64) int64 { return int64(max(leastMemory, live+live/4+spareMemory)) }
+// garbagePercent is how much garbage may pile up beside so many bytes in use, in
+// percent of them: two fifths, but at least leastGarbage.
+func garbagePercent(live uint64) int {
+	const mib = 1 << 20
+	return int(max(leastGarbage, live*2/5) * 100 / max(live, 4*mib))
+}

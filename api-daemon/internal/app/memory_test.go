@@ -5,11 +5,11 @@ import (
 	"testing"
 )
 
-func TestTheMemoryLimitLeavesRoomWhateverIsInUse(t *testing.T) {
+func TestGarbageHasRoomWhateverIsInUse(t *testing.T) {
 	const mib = 1 << 20
-	for live, want := range map[uint64]int64{0: 192 * mib, 100 * mib: 192 * mib, 160 * mib: 232 * mib, 4096 * mib: 5152 * mib} {
-		if got := memoryLimit(live); got != want {
-			t.Errorf("with %d MiB in use the limit is %d MiB, want %d", live/mib, got/mib, want/mib)
+	for live, want := range map[uint64]int{0: 1600, 10 * mib: 640, 64 * mib: 100, 200 * mib: 40, 4000 * mib: 40} {
+		if got := garbagePercent(live); got != want {
+			t.Errorf("beside %d MiB in use %d percent may pile up, want %d", live/mib, got, want)
 		}
 	}
 }

@@ -54,11 +54,18 @@ func (c *call) Write(b []byte) (int, error) {
 // Unwrap lets http.ResponseController find the connection.
 func (c *call) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
-// finish measures and logs a request.
+// finish measures and logs a request. Reads that succeed are no news: clients poll.
 func (a *API) finish(c *call, r *http.Request, begin time.Time) {
 	took := time.Since(begin)
 	a.o.Observe(r.Method, c.route, c.status, took)
-	a.o.Log.LogAttrs(r.Context(), slog.LevelInfo, "request",
+	level := slog.LevelInfo
+	if (r.Method == http.MethodGet || r.Method == http.MethodHead) && c.status < http.StatusBadRequest {
+		level = slog.LevelDebug
+	}
+	if !a.o.Log.Enabled(r.Context(), level) {
+		return
+	}
+	a.o.Log.LogAttrs(r.Context(), level, "request",
 		slog.String("request", c.id), slog.String("method", model.Clip(r.Method)), slog.String("url", redacted(r.URL)),
 		slog.Int("status", c.status), slog.Int("bytes", c.bytes), slog.Duration("took", took),
 		slog.String("address", r.RemoteAddr), slog.String("who", c.who))
