@@ -15,16 +15,17 @@ build: check-tools
 	$(GO) build -ldflags "$(LDFLAGS)" -o bin/pvcd ./node-daemon
 	$(GO) build -ldflags "$(LDFLAGS)" -o bin/pvc-api ./api-daemon
 
-# The tests run real services. What is missing of them is installed first.
+# The tests run real services, and daemons that they build: results must not come from
+# the cache. What is missing of the services is installed first.
 test:
 	testbed/preflight.sh
 	$(MAKE) build
-	$(GO) test $(RACE) -timeout 14m -p 2 ./...
+	$(GO) test $(RACE) -count 1 -timeout 14m -p 2 ./...
 
 test-long:
 	testbed/preflight.sh
 	$(MAKE) build
-	PVC_TEST_LONG=1 $(GO) test $(RACE) -timeout 120m -p 1 ./...
+	PVC_TEST_LONG=1 $(GO) test $(RACE) -count 1 -timeout 120m -p 1 ./...
 
 bench:
 	testbed/preflight.sh

@@ -23,7 +23,7 @@ func TestOnRealHosts(t *testing.T) {
 		conformance.Run(t, func(*testing.T) conformance.Harness { return r.harness() })
 	})
 	t.Run("StoppedLibvirtdHoldsUpNobody", r.stoppedLibvirtd)
-	t.Run("SourceThatLostItsLibvirtdAtTheEndIsUndecided", r.undecidedSource)
+	t.Run("SourceThatLostItsLibvirtdAtTheEndCanGoOn", r.undecidedSource)
 	t.Run("TransferGoesOnWithoutItsClient", r.clientLess)
 	t.Run("FinishThatIsNotAnsweredLeavesTheSourceRunning", r.lostFinish)
 	t.Run("ConnectionsAreGivenBack", r.connections)
@@ -123,11 +123,11 @@ func (r *rig) undecidedSource(t *testing.T) {
 	// What the target's libvirtd sees first when it goes on, the end of the transfer or
 	// that of the connection, is chance.
 	waitFor(t, r.drivers[1], uuid, "arrived or ended", func(d hypervisor.Domain) bool { return arrived(d) || d.State == hypervisor.Absent })
-	d, err := r.drivers[0].Lookup(t.Context(), uuid)
-	must(t, err)
-	if d.State != hypervisor.Paused || d.Pause != hypervisor.PausedOutgoing || d.Migrating {
-		t.Fatalf("source: %+v", d)
-	}
+	// So is what the source's libvirtd had noted when it was killed: nearly always that
+	// the transfer was over, and then nobody decides; else it has taken the guest back.
+	waitFor(t, r.drivers[0], uuid, "undecided or taken back", func(d hypervisor.Domain) bool {
+		return !d.Migrating && (d.State == hypervisor.Running || d.State == hypervisor.Paused && d.Pause == hypervisor.PausedOutgoing)
+	})
 	must(t, r.drivers[0].Resume(t.Context(), uuid)) // it could as well be destroyed
 	r.advances(t, uuid)
 }
