@@ -109,7 +109,7 @@ func (c *Controller) moveAll(ctx context.Context, rules *cluster.Cluster, move f
 	g.SetLimit(max(2*c.o.Migration.Parallel, 1)) // preparing one overlaps with sending another
 	for _, vm := range vms {
 		g.Go(func() error {
-			if err := moveOne(ctx, rules, vm.UUID, move); err != nil && ctx.Err() == nil {
+			if err := moveWithRetry(ctx, rules, vm.UUID, move); err != nil && ctx.Err() == nil {
 				mu.Lock()
 				defer mu.Unlock()
 				stayed = append(stayed, fmt.Sprintf("%s: %v", vm.Name, err))
@@ -119,6 +119,19 @@ func (c *Controller) moveAll(ctx context.Context, rules *cluster.Cluster, move f
 	}
 	_ = g.Wait() // no function returns an error
 	return stayed
+}
+
+// moveAttempts are made for each VM: a migration that was begun by a daemon that died
+// fails, and the next succeeds.
+const moveAttempts = 3
+
+func moveWithRetry(ctx context.Context, rules *cluster.Cluster, uuid string, move func(*model.VM) *cluster.SetVMNode) (err error) {
+	for range moveAttempts {
+		if err = moveOne(ctx, rules, uuid, move); !errs.Is(err, errs.Conflict) || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // moveOne waits until nothing is under way for a VM and moves it, if it is still to be
