@@ -126,9 +126,7 @@ func (l *rig) faults() (faults []string) {
 				faults = append(faults, err.Error())
 			}
 			for _, words := range fault.FindAllString(string(b), -1) {
-				if !strings.Contains(words, librarysRace) {
-					faults = append(faults, h.Path("/var/log/"+log)+": "+words)
-				}
+				faults = append(faults, h.Path("/var/log/"+log)+": "+words)
 			}
 		}
 	}
@@ -136,11 +134,6 @@ func (l *rig) faults() (faults []string) {
 }
 
 var fault = regexp.MustCompile(`(?s)(?:panic: |fatal error: ).{1,1000}|WARNING: DATA RACE.*?={18}`)
-
-// librarysRace is go-zookeeper 1.0.4's own: after a reconnection it reads the last zxid
-// for setWatches while its receiver may be writing it already. A zxid that is one answer
-// older only has the server send an event again.
-const librarysRace = "zk.(*Conn).sendSetWatches()"
 
 // keepLogs copies the logs of a failed run to where the next run does not remove them.
 func (l *rig) keepLogs() {

@@ -27,6 +27,7 @@ type Client struct {
 	lost     chan struct{}
 	lostOnce sync.Once
 	expired  atomic.Bool
+	anchored atomic.Bool // see settling
 	session  atomic.Int64
 	reason   atomic.Value // string: last thing the library logged
 }
@@ -63,6 +64,10 @@ func Dial(ctx context.Context, o coord.Options) (coord.Client, error) {
 			return nil, fmt.Errorf("authenticate to ZooKeeper: %w", err)
 		}
 	}
+	if err := c.do(ctx, false, c.dropAnchor); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("the first question to ZooKeeper: %w", err)
+	}
 	return c, nil
 }
 
@@ -71,7 +76,11 @@ func (c *Client) dial(network, address string, timeout time.Duration) (net.Conn,
 	if c.expired.Load() {
 		return nil, zk.ErrSessionExpired
 	}
-	return net.DialTimeout(network, address, timeout)
+	conn, err := net.DialTimeout(network, address, timeout)
+	if err != nil || !c.anchored.Load() {
+		return conn, err
+	}
+	return settle(conn, c.lost), nil
 }
 
 // Printf is the library's logger: the negotiated timeout is told nowhere else.
