@@ -2,6 +2,7 @@ package schema
 
 import (
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -80,6 +81,41 @@ const (
 	VMGenPrefix  = "gen-"       // gen-<rand>: identity child
 )
 
+// Keys below a network. The network's own data is its description.
+const (
+	NetworkType       = "nettype"
+	NetworkDomain     = "domain"
+	NetworkIP4Network = "ip4_network"
+	NetworkIP4Gateway = "ip4_gateway"
+	NetworkDHCP4      = "dhcp4_flag"
+	NetworkDHCP4Start = "dhcp4_start"
+	NetworkDHCP4End   = "dhcp4_end"
+	NetworkIP6Network = "ip6_network"
+	NetworkIP6Gateway = "ip6_gateway"
+	NetworkDHCP6      = "dhcp6_flag"
+
+	NetworkLeases       = "dhcp4_leases"       // children by MAC, each with expiry, ipaddr, hostname, clientid
+	NetworkReservations = "dhcp4_reservations" // children by MAC, each with ipaddr, hostname
+	NetworkRules        = "firewall_rules"     // children in, out; below them rules by name, each with order, rule
+
+	// Additive keys.
+	NetworkMTU         = "mtu"          // number
+	NetworkNameServers = "name_servers" // addresses with commas
+	NetworkLeases6     = "dhcp6_leases" // children by address, each JSON Lease6
+	NetworkServerID    = "dhcp6_serverid"
+	NetworkGenPrefix   = "gen-" // gen-<rand>: identity child
+)
+
+// Keys below a lease, a reservation and a rule.
+const (
+	LeaseExpiry   = "expiry"
+	LeaseAddress  = "ipaddr"
+	LeaseHostname = "hostname"
+	LeaseClientID = "clientid"
+	RuleOrder     = "order"
+	RuleText      = "rule"
+)
+
 // Keys below Config, all additive.
 const (
 	ConfigTargetSelector    = "target_selector"
@@ -97,6 +133,9 @@ func VMGen(uuid, gen string) string { return VM(uuid, VMGenPrefix+gen) }
 
 // NodeVM returns the path of an entry of a node's index.
 func NodeVM(node, uuid string) string { return Node(node, NodeVMs, uuid) }
+
+// Network returns the path of a network or of a key below it.
+func Network(vni int, key ...string) string { return join(Networks, strconv.Itoa(vni), key) }
 
 // Claim returns the path of a VM's claim.
 func Claim(uuid string) string { return Claims + "/" + uuid }

@@ -6,7 +6,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/schema"
 )
 
-// GroupOf names the object a path belongs to: a VM with its claim, a node, or a root.
+// GroupOf names the object a path belongs to: a VM with its claim, a node, a network, or a root.
 func GroupOf(path string) string {
 	parts := schema.Split(path)
 	switch {
@@ -14,6 +14,8 @@ func GroupOf(path string) string {
 		return schema.VM(parts[1])
 	case len(parts) >= 2 && parts[0] == "nodes":
 		return schema.Node(parts[1])
+	case len(parts) >= 2 && parts[0] == "networks":
+		return schema.Networks + "/" + parts[1]
 	default:
 		return "/" + parts[0]
 	}
@@ -25,7 +27,16 @@ func groupUUID(group string) (string, bool) { return strings.CutPrefix(group, sc
 // groupNode returns the name if a group is a node.
 func groupNode(group string) (string, bool) { return strings.CutPrefix(group, schema.Nodes+"/") }
 
-// WholeCluster is the scope of the API: all nodes, VMs, claims and settings, without
+// groupVNI returns the VNI if a group is a network.
+func groupVNI(group string) (int, bool) {
+	text, ok := strings.CutPrefix(group, schema.Networks+"/")
+	if !ok {
+		return 0, false
+	}
+	return schema.ParseVNI(text)
+}
+
+// WholeCluster is the scope of the API: all nodes, VMs, networks, claims and settings, without
 // bulky values.
 func WholeCluster(path string) Interest {
 	parts := schema.Split(path)
@@ -38,6 +49,8 @@ func WholeCluster(path string) Interest {
 		return wantNode(parts[1:])
 	case "domains":
 		return WantVM(parts[1:])
+	case "networks":
+		return WantNetwork(parts[1:])
 	case "claims":
 		if len(parts) == 2 && parts[1] == "disks" {
 			return Interest{}
@@ -48,7 +61,7 @@ func WholeCluster(path string) Interest {
 }
 
 // wholeClusterRoots are where WholeCluster begins.
-var wholeClusterRoots = []string{schema.Primary, schema.Config, schema.Nodes, schema.Domains, schema.Claims}
+var wholeClusterRoots = []string{schema.Primary, schema.Config, schema.Nodes, schema.Domains, schema.Networks, schema.Claims}
 
 func wantNode(below []string) Interest {
 	switch len(below) {
@@ -82,4 +95,21 @@ func WantVM(below []string) Interest {
 		return Interest{Data: true}
 	}
 	return Interest{}
+}
+
+// WantNetwork is the scope of a network, given the path's elements below /networks.
+func WantNetwork(below []string) Interest {
+	if len(below) < 2 { // the data of /networks itself orders definitions
+		return Interest{Data: true, Children: true}
+	}
+	depth := len(below)
+	switch below[1] {
+	case schema.NetworkLeases, schema.NetworkReservations: // …/<mac>/<key>
+		return Interest{Data: depth == 4, Children: depth < 4}
+	case schema.NetworkRules: // …/<direction>/<rule>/<key>
+		return Interest{Data: depth == 5, Children: depth < 5}
+	case schema.NetworkLeases6, schema.NetworkServerID:
+		return Interest{}
+	}
+	return Interest{Data: depth == 2 && !strings.HasPrefix(below[1], schema.NetworkGenPrefix)}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -20,13 +21,14 @@ type tables struct {
 	vms     map[string]*model.VM
 	names   map[string][]string // UUIDs by name; more than one only with old clients
 	nodes   map[string]*model.Node
+	nets    map[int]*model.Network
 	config  map[string]string
 	primary string // wish
 	holder  string // fact
 
-	primaryVersion, domainsVersion int32
+	primaryVersion, domainsVersion, networksVersion int32
 
-	generation, vmGeneration, nodeGeneration uint64
+	generation, vmGeneration, nodeGeneration, networkGeneration uint64
 
 	sortMu sync.Mutex
 	sorted []*model.VM // by name; nil when it has to be made
@@ -36,7 +38,7 @@ type tables struct {
 
 func newTables() *tables {
 	return &tables{
-		vms: map[string]*model.VM{}, names: map[string][]string{}, nodes: map[string]*model.Node{},
+		vms: map[string]*model.VM{}, names: map[string][]string{}, nodes: map[string]*model.Node{}, nets: map[int]*model.Network{},
 		config: map[string]string{}, primary: schema.NoPrimary, specs: &specs{byUUID: map[string]*spec{}},
 	}
 }
@@ -48,7 +50,12 @@ func (t *tables) load(tr schema.Tree, log *slog.Logger) {
 	for _, u := range tr.Children(schema.Domains) {
 		t.updateVM(tr, u, log)
 	}
-	for _, root := range []string{schema.Primary, schema.Config, schema.Domains} {
+	for _, name := range tr.Children(schema.Networks) {
+		if vni, ok := schema.ParseVNI(name); ok {
+			t.updateNetwork(tr, vni, log)
+		}
+	}
+	for _, root := range []string{schema.Primary, schema.Config, schema.Domains, schema.Networks} {
 		t.update(tr, root, log)
 	}
 }
@@ -59,6 +66,10 @@ func (t *tables) update(tr schema.Tree, group string, log *slog.Logger) {
 		t.updateVM(tr, uuid, log)
 	} else if name, ok := groupNode(group); ok {
 		t.updateNode(tr, name, log)
+	} else if vni, ok := groupVNI(group); ok {
+		t.updateNetwork(tr, vni, log)
+	} else if group == schema.Networks {
+		_, t.networksVersion, _ = tr.Data(schema.Networks)
 	} else if group == schema.Primary {
 		t.updatePrimary(tr)
 	} else if group == schema.Domains {
@@ -89,6 +100,19 @@ func (t *tables) updateNode(tr schema.Tree, name string, log *slog.Logger) {
 		t.nodes[name] = n
 	} else {
 		delete(t.nodes, name)
+	}
+}
+
+func (t *tables) updateNetwork(tr schema.Tree, vni int, log *slog.Logger) {
+	n, ok, err := schema.DecodeNetwork(tr, vni)
+	if err != nil {
+		log.Warn("a network has an unreadable value", "network", vni, "err", err)
+	}
+	t.networkGeneration++
+	if ok {
+		t.nets[vni] = n
+	} else {
+		delete(t.nets, vni)
 	}
 }
 
@@ -205,6 +229,49 @@ func (s *Snapshot) Node(name string) (*model.Node, bool) {
 	return n, ok
 }
 
+// NetworkGeneration changes with every change of a network.
+func (s *Snapshot) NetworkGeneration() uint64 { return s.t.networkGeneration }
+
+// Networks returns all networks by VNI.
+func (s *Snapshot) Networks() []*model.Network {
+	out := make([]*model.Network, 0, len(s.t.nets))
+	for _, n := range s.t.nets {
+		out = append(out, n)
+	}
+	slices.SortFunc(out, func(a, b *model.Network) int { return cmp.Compare(a.VNI, b.VNI) })
+	return out
+}
+
+// Network returns the network of that VNI.
+func (s *Snapshot) Network(vni int) (*model.Network, bool) {
+	n, ok := s.t.nets[vni]
+	return n, ok
+}
+
+// FindNetwork returns the network of that VNI or description. Unknown is
+// errs.NotFound; a description that an old client gave twice is errs.Conflict.
+func (s *Snapshot) FindNetwork(ref string) (*model.Network, error) {
+	if vni, err := strconv.Atoi(ref); err == nil {
+		if n, ok := s.t.nets[vni]; ok {
+			return n, nil
+		}
+		return nil, errs.NotFoundf("no network has the VNI %q", model.Clip(ref))
+	}
+	var found []*model.Network
+	for _, n := range s.Networks() {
+		if n.Description == ref {
+			found = append(found, n)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, errs.NotFoundf("no network has the description %q", model.Clip(ref))
+	case 1:
+		return found[0], nil
+	}
+	return nil, errs.Conflictf("%d networks have the description %q, use a VNI: the first is %d", len(found), ref, found[0].VNI)
+}
+
 // PrimaryNode is the node that holds the primary role, "none" if there is none.
 func (s *Snapshot) PrimaryNode() string {
 	if s.t.holder == "" {
@@ -222,6 +289,10 @@ func (s *Snapshot) PrimaryVersion() int32 { return s.t.primaryVersion }
 
 // DomainsVersion: see PrimaryVersion.
 func (s *Snapshot) DomainsVersion() int32 { return s.t.domainsVersion }
+
+// NetworksVersion is the version of the root of the networks, which every change that
+// has to be checked against all networks sets.
+func (s *Snapshot) NetworksVersion() int32 { return s.t.networksVersion }
 
 // TargetSelector is the cluster's default selector.
 func (s *Snapshot) TargetSelector() model.Selector {
