@@ -24,6 +24,9 @@ type Options struct {
 	WaitTimeout time.Duration
 	// DeleteTimeout bounds the wait for a host to confirm that a guest is gone; 0 is 30 s.
 	DeleteTimeout time.Duration
+	// CheckRule says whether a text may be a rule of a network's firewall; errs.Invalid
+	// if not, errs.Unavailable if that cannot be found out. Without it no rule can be added.
+	CheckRule func(ctx context.Context, rule string) error
 }
 
 // Cluster applies the rules.
@@ -32,6 +35,8 @@ type Cluster struct {
 	// defining lets one definition through at a time: each checks that nothing was
 	// defined meanwhile, so that several at once would only make each other fail.
 	defining chan struct{}
+	// networking is the same for changes of networks.
+	networking chan struct{}
 }
 
 // New returns a Cluster over a view.
@@ -39,7 +44,7 @@ func New(o Options) *Cluster {
 	setDefault(&o.CommitTimeout, 2*time.Second)
 	setDefault(&o.WaitTimeout, 10*time.Minute)
 	setDefault(&o.DeleteTimeout, 30*time.Second)
-	return &Cluster{o: o, defining: make(chan struct{}, 1)}
+	return &Cluster{o: o, defining: make(chan struct{}, 1), networking: make(chan struct{}, 1)}
 }
 
 func setDefault(d *time.Duration, to time.Duration) {

@@ -127,6 +127,7 @@ type resources struct {
 	checks  coord.Txn
 	missing map[string]string
 	remark  string
+	network bool // it needs a network of ours
 }
 
 // resources looks up the networks and volumes a document names. Bridges that are not
@@ -142,6 +143,7 @@ func (c *Cluster) resources(ctx context.Context, spec *domxml.Spec) (resources, 
 			}
 			continue
 		}
+		r.network = true
 		r.need(schema.Networks+"/"+vni, fmt.Sprintf("network %q does not exist", model.Clip(vni)), isNumber(vni))
 	}
 	for _, d := range spec.Disks {
@@ -265,6 +267,9 @@ func modify(s *view.Snapshot, r ModifyVM, spec *domxml.Spec, needs resources) (p
 		return plan{}, err
 	}
 	p := plan{about: schema.VM(vm.UUID), missing: needs.missing}
+	if needs.network { // whoever removes a network has looked at all documents
+		p.txn.Set(schema.Domains, nil, coord.AnyVersion)
+	}
 	p.txn.Append(needs.checks)
 	p.txn.Set(schema.VM(vm.UUID, schema.VMXML), []byte(xml), vm.Versions.XML)
 	p.txn.Set(schema.VM(vm.UUID, schema.VMRBDList), []byte(strings.Join(domxml.RBDList(spec), ",")), vm.Versions.RBDList)

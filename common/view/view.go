@@ -101,6 +101,7 @@ func (v *View) swap(m *Mirror, loading chan struct{}) {
 	t := newTables()
 	// Generations never repeat, also not when everything was deleted meanwhile.
 	t.generation, t.vmGeneration, t.nodeGeneration = v.tables.generation+1, v.tables.vmGeneration+1, v.tables.nodeGeneration+1
+	t.networkGeneration = v.tables.networkGeneration + 1
 	t.specs = v.tables.specs
 	m.Read(func(tr schema.Tree) { t.load(tr, v.o.Logger) })
 	v.mirror, v.tables, v.live = m, t, true
