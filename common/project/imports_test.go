@@ -79,6 +79,7 @@ func TestPurePackagesDoNoIO(t *testing.T) {
 // TestForeignLibrariesStayBehindTheirSeam: one package each may know them.
 func TestForeignLibrariesStayBehindTheirSeam(t *testing.T) {
 	const libvirt, rados = "node-daemon/internal/hypervisor/libvirt", "node-daemon/internal/cephctl/rados"
+	const netctl, primary = "node-daemon/internal/netctl/", "node-daemon/internal/primary"
 	seams := map[string][]string{ // prefix of an import path: where it may be used
 		"C":                           {libvirt, rados},
 		"libvirt.org/go/libvirt":      {libvirt},
@@ -87,6 +88,9 @@ func TestForeignLibrariesStayBehindTheirSeam(t *testing.T) {
 		"gopkg.in/yaml.v3":            {"common/config", "testbed"},
 		"github.com/gorilla/mux":      {"api-daemon"},
 		"github.com/gorilla/sessions": {"api-daemon/internal/auth"},
+
+		"github.com/vishvananda/netlink": {netctl + "link", netctl + "address", primary},
+		"github.com/vishvananda/netns":   {netctl + "link"},
 	}
 	for dir, p := range tree(t) {
 		for name, files := range p.imports {

@@ -1,0 +1,27 @@
+// Package link makes the network devices of a host agree with the networks of the
+// cluster: per network a bridge vmbr<vni> for the guests and, as its port, the way to
+// the other hosts: vxlan<vni> over the cluster network for a managed network,
+// vlan<vni> on the device of the operator's switches for a bridged one.
+//
+// Apply reads the kernel (one dump of links, one of forwarding entries), plans in a
+// pure function what differs, and executes that. When nothing differs nothing is
+// touched, so that it can be called at every doubt.
+//
+// # Forwarding
+//
+// A VXLAN device sends what goes to everybody, or to somebody it does not know, to
+// each peer (head-end replication): one forwarding entry for the zero MAC per peer.
+// Where a guest is it learns from the frames that arrive. A guest that has migrated is
+// reachable at once, because QEMU announces it when it resumes; entries of a control
+// plane would come later than that. When a peer goes, what was learned from it goes
+// too; nothing else that was learned is touched.
+//
+// # What is ours
+//
+// A device of ours carries the alias "pvc:<vni>" (IFLA_IFALIAS). One with the right
+// name and kind and no alias was made by an earlier daemon and is adopted. Any other
+// device is never touched: if it has a name that a network needs, that network has an
+// error. A device with our alias that no network needs is removed, except a bridge
+// that guests still use: that one stays with its way to the other hosts, and the
+// result says so.
+package link

@@ -1,0 +1,107 @@
+package link
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// The kinds of devices we make, in the kernel's words.
+const (
+	kindBridge = "bridge"
+	kindVXLAN  = "vxlan"
+	kindVLAN   = "vlan"
+)
+
+// device is a link as the kernel has it, as far as it matters here.
+type device struct {
+	index  int
+	name   string
+	kind   string // empty for hardware
+	alias  string
+	mtu    int
+	up     bool
+	master int // index of the bridge it is a port of, or 0
+	parent int // index of the device below, or 0
+
+	vxlan  vxlan
+	vlan   int
+	bridge bridge
+	ipv6   ipv6
+}
+
+// vxlan are the parameters of a VXLAN device that cannot be changed in place.
+type vxlan struct {
+	vni, port int
+	device    int // index of the device below
+	local     netip.Addr
+	group     netip.Addr // of multicast, or a default peer; never set by us
+	learning  bool
+}
+
+// bridge are the options of a bridge.
+type bridge struct {
+	stp, snooping bool
+	forwardDelay  int  // hundredths of a second
+	checksum      bool // leaves checksums to hardware that a tap does not have
+}
+
+// ipv6 is what IPv6 does by itself on a device. Without IPv6 there all is false.
+type ipv6 struct {
+	on       bool
+	dad      bool // looks for duplicates of its addresses
+	autoconf bool // makes itself a link-local address
+}
+
+// entry is an entry of a VXLAN device's forwarding table.
+type entry struct {
+	mac     [6]byte
+	peer    netip.Addr
+	learned bool // by the device itself, rather than set by somebody
+}
+
+// flood says that it holds for what goes to everybody.
+func (e entry) flood() bool { return e.mac == [6]byte{} }
+
+// state is what a host has.
+type state struct {
+	devices map[string]device
+	entries map[int][]entry // by the index of the device
+	ipv6    bool            // new devices will have it
+}
+
+// ports of a bridge, except those of the network itself.
+func (s state) foreignPorts(of device, vni int) []string {
+	var names []string
+	for _, d := range s.devices {
+		if d.master == of.index && !d.ours(vni) {
+			names = append(names, d.name)
+		}
+	}
+	return names
+}
+
+// ours says whether the device is one we made, or adopted, for that network.
+func (d device) ours(vni int) bool { return d.makeable() && d.alias == aliasOf(vni) }
+
+// makeable says whether we make devices of that kind.
+func (d device) makeable() bool {
+	return d.kind == kindBridge || d.kind == kindVXLAN || d.kind == kindVLAN
+}
+
+const aliasPrefix = "pvc:"
+
+func aliasOf(vni int) string { return aliasPrefix + strconv.Itoa(vni) }
+
+// owner returns the network that an alias names.
+func owner(alias string) (vni int, ok bool) {
+	text, ok := strings.CutPrefix(alias, aliasPrefix)
+	if !ok {
+		return 0, false
+	}
+	vni, err := strconv.Atoi(text)
+	if err != nil || aliasOf(vni) != alias || vni < 1 {
+		return 0, false
+	}
+	return vni, true
+}

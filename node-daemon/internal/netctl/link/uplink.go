@@ -1,0 +1,76 @@
+package link
+
+import (
+	"strconv"
+
+	"github.com/parallelvirtualcluster/pvc/common/errs"
+	"github.com/parallelvirtualcluster/pvc/common/model"
+)
+
+func vxlanOf(vni int) string { return "vxlan" + strconv.Itoa(vni) }
+func vlanOf(vni int) string  { return "vlan" + strconv.Itoa(vni) }
+
+// uplink is what the way of a network to the other hosts has to be.
+type uplink struct {
+	name, kind    string
+	below         device
+	most          int               // the largest MTU that fits
+	similar, fits func(device) bool // see planner.claim
+}
+
+// uplink returns it, or why it cannot be.
+func (p *planner) uplink(n Network) (uplink, error) {
+	if n.Type == model.NetworkBridged {
+		return p.vlan(n.VNI)
+	}
+	return p.vxlan(n.VNI)
+}
+
+func (p *planner) vlan(vni int) (uplink, error) {
+	u := uplink{name: vlanOf(vni), kind: kindVLAN}
+	if p.BridgedDevice == "" {
+		return u, errs.Unavailablef("network %d is bridged and this host has no device for bridged networks", vni)
+	}
+	below, ok := p.have.devices[p.BridgedDevice]
+	if !ok {
+		return u, errs.Unavailablef("device %q for bridged networks does not exist", p.BridgedDevice)
+	}
+	if p.vlans != nil {
+		return u, p.vlans
+	}
+	u.below, u.most = below, below.mtu
+	u.similar = func(d device) bool { return d.vlan == vni }
+	u.fits = func(d device) bool { return d.vlan == vni && d.parent == below.index }
+	return u, nil
+}
+
+func (p *planner) vxlan(vni int) (uplink, error) {
+	u := uplink{name: vxlanOf(vni), kind: kindVXLAN}
+	if !p.Local.IsValid() {
+		return u, errs.Unavailablef("the host has no address on the cluster network")
+	}
+	below, ok := p.have.devices[p.Device]
+	if !ok {
+		return u, errs.Unavailablef("device %q of the cluster network does not exist", p.Device)
+	}
+	u.below, u.most = below, below.mtu-overhead4
+	if p.Local.Is6() {
+		u.most = below.mtu - overhead6
+	}
+	right := vxlan{vni: vni, port: p.Port, device: below.index, local: p.Local, learning: true}
+	u.similar = func(d device) bool { return d.vxlan.vni == vni }
+	u.fits = func(d device) bool { return d.vxlan == right }
+	return u, nil
+}
+
+// mtu is that of the network's devices: as wanted, or the most that fits. A smaller one
+// than wanted is a fault, because the guests are told the wanted one.
+func (u uplink) mtu(w *work, n Network) int {
+	if n.MTU > u.most {
+		w.fault(errs.Conflictf("network %d wants MTU %d: device %s has %d, so %d fit", n.VNI, n.MTU, u.below.name, u.below.mtu, u.most))
+	}
+	if n.MTU == 0 || n.MTU > u.most {
+		return u.most
+	}
+	return n.MTU
+}
