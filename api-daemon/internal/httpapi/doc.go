@@ -11,7 +11,7 @@
 //
 // # Prepared answers
 //
-// Each VM and node is rendered once per change and kept as bytes; the whole list and
+// Each VM, node and network is rendered once per change and kept as bytes; the whole list and
 // its compressed form are made at the first request after a change. A list of 10,000
 // VMs is one Write of one slice.
 package httpapi

@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +34,7 @@ type pictured struct {
 	generation uint64
 	vms        []*model.VM
 	nodes      []*model.Node
+	networks   []*model.Network
 	loading    bool
 	stale      time.Duration
 }
@@ -47,6 +50,8 @@ func (p *pictured) Generation() uint64                      { return p.generatio
 func (p *pictured) VMGeneration() uint64                    { return p.generation }
 func (p *pictured) VMs() []*model.VM                        { return p.vms }
 func (p *pictured) Nodes() []*model.Node                    { return p.nodes }
+func (p *pictured) NetworkGeneration() uint64               { return p.generation }
+func (p *pictured) Networks() []*model.Network              { return p.networks }
 func (p *pictured) PrimaryNode() string                     { return "hv1" }
 func (p *pictured) Spec(vm *model.VM) (*domxml.Spec, error) { return domxml.Parse(vm.XML) }
 
@@ -65,6 +70,14 @@ func (p *pictured) Node(name string) (*model.Node, bool) {
 		return nil, false
 	}
 	return p.nodes[i], true
+}
+
+func (p *pictured) FindNetwork(ref string) (*model.Network, error) {
+	i := slices.IndexFunc(p.networks, func(n *model.Network) bool { return n.Description == ref || strconv.Itoa(n.VNI) == ref })
+	if i < 0 {
+		return nil, errs.NotFoundf("no network is named %q", ref)
+	}
+	return p.networks[i], nil
 }
 
 // replace publishes a changed VM.
@@ -97,6 +110,29 @@ func newPicture() *pictured {
 				DomainState: model.DomainReady, Session: session, CPUCount: 8, RunningDomains: []string{web1}},
 			{Name: "hv2", Mode: model.ModeHypervisor, DaemonState: model.DaemonRun, DomainState: model.DomainFlushed,
 				Facts: model.NodeFacts{Version: "9.8", Health: []string{"no time source"}}},
+		},
+		networks: []*model.Network{
+			{VNI: 7, Description: "uplink", Type: model.NetworkBridged},
+			{VNI: 100, Description: "office", Type: model.NetworkManaged, Domain: "office.local", MTU: 1400,
+				NameServers: []netip.Addr{netip.MustParseAddr("10.100.0.2")},
+				IP4: model.NetworkIP4{Network: netip.MustParsePrefix("10.100.0.0/24"), Gateway: netip.MustParseAddr("10.100.0.1"), DHCP: true,
+					Start: netip.MustParseAddr("10.100.0.100"), End: netip.MustParseAddr("10.100.0.199")},
+				IP6: model.NetworkIP6{Network: netip.MustParsePrefix("2001:db8:1::/64"), Gateway: netip.MustParseAddr("2001:db8:1::1"), DHCP: true},
+				Leases: []model.Lease{
+					{MAC: "52:54:00:00:00:01", Address: netip.MustParseAddr("10.100.0.100"), Hostname: "web1", ClientID: "*", Expiry: 4102444800},
+					{MAC: "52:54:00:00:00:02", Address: netip.MustParseAddr("10.100.0.10"), Expiry: 4102444800},
+					{MAC: "52:54:00:00:00:03", Address: netip.MustParseAddr("10.100.0.101"), Hostname: "over", Expiry: 1},
+					{MAC: "52:54:00:00:00:04", Address: netip.MustParseAddr("10.100.0.102"), Expiry: 0},
+					{MAC: "52:54:00:00:00:05", Address: netip.MustParseAddr("10.100.0.103"), Expiry: 4102444801},
+				},
+				Reservations: []model.Reservation{
+					{MAC: "52:54:00:00:00:02", Address: netip.MustParseAddr("10.100.0.10"), Hostname: "db1"},
+					{MAC: "52:54:00:00:00:05", Address: netip.MustParseAddr("10.100.0.11")}, // has another address yet
+					{MAC: "52:54:00:00:00:06", Address: netip.MustParseAddr("10.100.0.12"), Hostname: "idle"},
+				},
+				In:  []model.Rule{{Name: "ssh", Order: 2, Text: "tcp dport 22 accept"}, {Name: "no", Order: 10, Text: "drop"}},
+				Out: []model.Rule{{Name: "ssh", Order: 0, Text: "tcp dport 22 drop"}},
+			},
 		},
 	}
 }
@@ -152,6 +188,27 @@ func (c *recorder) SetDomainState(ctx context.Context, in cluster.SetDomainState
 }
 func (c *recorder) RemoveNode(ctx context.Context, node string) (cluster.Answer, error) {
 	return c.note(ctx, "remove "+node)
+}
+func (c *recorder) CreateNetwork(ctx context.Context, in cluster.CreateNetwork) (cluster.Answer, error) {
+	return c.note(ctx, in)
+}
+func (c *recorder) ModifyNetwork(ctx context.Context, in cluster.ModifyNetwork) (cluster.Answer, error) {
+	return c.note(ctx, in)
+}
+func (c *recorder) RemoveNetwork(ctx context.Context, network string) (cluster.Answer, error) {
+	return c.note(ctx, "remove network "+network)
+}
+func (c *recorder) AddReservation(ctx context.Context, in cluster.AddReservation) (cluster.Answer, error) {
+	return c.note(ctx, in)
+}
+func (c *recorder) RemoveReservation(ctx context.Context, network, mac string) (cluster.Answer, error) {
+	return c.note(ctx, "remove reservation "+network+" "+mac)
+}
+func (c *recorder) AddRule(ctx context.Context, in cluster.AddRule) (cluster.Answer, error) {
+	return c.note(ctx, in)
+}
+func (c *recorder) RemoveRule(ctx context.Context, in cluster.RemoveRule) (cluster.Answer, error) {
+	return c.note(ctx, in)
 }
 func (c *recorder) ConsoleLog(ctx context.Context, vm string, lines int) (string, error) {
 	_, err := c.note(ctx, fmt.Sprintf("console %s %d", vm, lines))

@@ -38,10 +38,6 @@ func (a *API) getPrimaryNode(*request) (*reply, error) {
 	return jsonReply(map[string]string{"primary_node": name}), nil
 }
 
-// listNetworks: there are no virtual networks yet, and clients ask for them with
-// every list of VMs.
-func (a *API) listNetworks(*request) (*reply, error) { return jsonReply([]none{}), nil }
-
 func (a *API) getMetrics(r *request) (*reply, error) {
 	if a.o.Metrics == nil {
 		return nil, errs.Conflictf("this daemon collects no metrics")

@@ -18,6 +18,9 @@ type Picture interface {
 	FindVM(ref string) (*model.VM, error)
 	Nodes() []*model.Node
 	Node(name string) (*model.Node, bool)
+	NetworkGeneration() uint64
+	Networks() []*model.Network
+	FindNetwork(ref string) (*model.Network, error)
 	PrimaryNode() string
 	Spec(vm *model.VM) (*domxml.Spec, error)
 }
@@ -41,6 +44,13 @@ type Changes interface {
 	SetCoordinatorState(ctx context.Context, in cluster.SetCoordinatorState) (cluster.Answer, error)
 	SetDomainState(ctx context.Context, in cluster.SetDomainState) (cluster.Answer, error)
 	RemoveNode(ctx context.Context, node string) (cluster.Answer, error)
+	CreateNetwork(ctx context.Context, in cluster.CreateNetwork) (cluster.Answer, error)
+	ModifyNetwork(ctx context.Context, in cluster.ModifyNetwork) (cluster.Answer, error)
+	RemoveNetwork(ctx context.Context, network string) (cluster.Answer, error)
+	AddReservation(ctx context.Context, in cluster.AddReservation) (cluster.Answer, error)
+	RemoveReservation(ctx context.Context, network, mac string) (cluster.Answer, error)
+	AddRule(ctx context.Context, in cluster.AddRule) (cluster.Answer, error)
+	RemoveRule(ctx context.Context, in cluster.RemoveRule) (cluster.Answer, error)
 	ConsoleLog(ctx context.Context, vm string, lines int) (string, error)
 }
 

@@ -1,6 +1,12 @@
 package httpapi
 
-import "net/http"
+import (
+	"math"
+	"net/http"
+
+	"github.com/parallelvirtualcluster/pvc/common/cluster"
+	"github.com/parallelvirtualcluster/pvc/common/model"
+)
 
 // route is one row of the table.
 type route struct {
@@ -55,8 +61,37 @@ var (
 	newVMState          = value{name: "state", kind: word, need: true, words: []string{"start", "shutdown", "stop", "restart"}}
 	vmAction            = value{name: "action", kind: word, need: true, words: []string{"migrate", "unmigrate", "move"}}
 
+	vni          = value{name: "vni", kind: number, min: 1, max: model.MaxVXLAN}
+	description  = value{name: "description", kind: text}
+	networkType  = value{name: "nettype", kind: word, words: []string{"bridged", "managed"}}
+	mtu          = value{name: "mtu", kind: number, min: cluster.MinMTU, max: cluster.MaxMTU, unset: notSet}
+	dnsDomain    = value{name: "domain", kind: text, unset: notSet}
+	nameServers  = value{name: "name_servers", kind: list, unset: notSet}
+	ip4Network   = value{name: "ip4_network", kind: text, unset: notSet}
+	ip4Gateway   = value{name: "ip4_gateway", kind: text, unset: notSet}
+	dhcp4Start   = value{name: "dhcp4_start", kind: text, unset: notSet}
+	dhcp4End     = value{name: "dhcp4_end", kind: text, unset: notSet}
+	ip6Network   = value{name: "ip6_network", kind: text, unset: notSet}
+	ip6Gateway   = value{name: "ip6_gateway", kind: text, unset: notSet}
+	macAddress   = value{name: "macaddress", kind: text, need: true}
+	ipAddress    = value{name: "ipaddress", kind: text, need: true}
+	hostname     = value{name: "hostname", kind: text, unset: notSet}
+	static       = value{name: "static", kind: flag}
+	direction    = value{name: "direction", kind: word, words: []string{"in", "out"}}
+	ruleText     = value{name: "rule", kind: text, need: true}
+	rulePosition = value{name: "order", kind: number, max: math.MaxInt32, unset: notSet}
+
 	lines = value{name: "lines", kind: number, min: 1, max: 1_000_000}
 )
+
+// notSet is how network values that are not set are shown; given back it means the same.
+var notSet = []string{"None", "none"}
+
+// needs is a value that must be given.
+func needs(v value) value { v.need = true; return v }
+
+// clears is a value that takes away what is stored when it is given empty.
+func clears(v value) value { v.clears = true; return v }
 
 // inert describes a value of newer clients that has no effect yet.
 func inert(name string, doNothing ...string) value {
@@ -106,4 +141,26 @@ var table = []route{
 	{method: get, path: "/api/v1/vm/{vm}/console", cluster: true, values: []value{lines}, handle: (*API).getConsole},
 
 	{method: get, path: "/api/v1/network", cluster: true, values: []value{limit}, handle: (*API).listNetworks},
+	{method: post, path: "/api/v1/network", cluster: true, values: []value{needs(vni), needs(description), needs(networkType), mtu, dnsDomain, nameServers,
+		ip4Network, ip4Gateway, {name: "dhcp4", kind: flag}, dhcp4Start, dhcp4End, ip6Network, ip6Gateway}, handle: (*API).createNetwork},
+	{method: get, path: "/api/v1/network/{network}", cluster: true, handle: (*API).getNetwork},
+	{method: put, path: "/api/v1/network/{network}", cluster: true, values: []value{vni, description, networkType, clears(mtu), clears(dnsDomain), clears(nameServers),
+		clears(ip4Network), clears(ip4Gateway), {name: "dhcp4", kind: toggle}, clears(dhcp4Start), clears(dhcp4End),
+		clears(ip6Network), clears(ip6Gateway)}, handle: (*API).modifyNetwork},
+	{method: del, path: "/api/v1/network/{network}", cluster: true, handle: (*API).deleteNetwork},
+
+	{method: get, path: "/api/v1/network/{network}/lease", cluster: true, values: []value{limit, static}, handle: (*API).listLeases},
+	{method: get, path: "/api/v1/network/{network}/dhcp", cluster: true, values: []value{limit, static}, handle: (*API).listLeases},
+	{method: post, path: "/api/v1/network/{network}/lease", cluster: true, values: []value{macAddress, ipAddress, hostname}, handle: (*API).addLease},
+	{method: post, path: "/api/v1/network/{network}/dhcp", cluster: true, values: []value{macAddress, ipAddress, hostname}, handle: (*API).addLease},
+	{method: get, path: "/api/v1/network/{network}/lease/{lease}", cluster: true, handle: (*API).getLease},
+	{method: get, path: "/api/v1/network/{network}/dhcp/{lease}", cluster: true, handle: (*API).getLease},
+	{method: del, path: "/api/v1/network/{network}/lease/{lease}", cluster: true, handle: (*API).deleteLease},
+	{method: del, path: "/api/v1/network/{network}/dhcp/{lease}", cluster: true, handle: (*API).deleteLease},
+
+	{method: get, path: "/api/v1/network/{network}/acl", cluster: true, values: []value{limit, direction}, handle: (*API).listACLs},
+	{method: post, path: "/api/v1/network/{network}/acl", cluster: true, values: []value{needs(description), needs(direction), ruleText, rulePosition},
+		handle: (*API).addACL},
+	{method: get, path: "/api/v1/network/{network}/acl/{acl}", cluster: true, handle: (*API).getACL},
+	{method: del, path: "/api/v1/network/{network}/acl/{acl}", cluster: true, values: []value{direction}, handle: (*API).deleteACL},
 }

@@ -3,13 +3,14 @@ package httpapi
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/parallelvirtualcluster/pvc/common/domxml"
 	"github.com/parallelvirtualcluster/pvc/common/model"
 )
 
-// shelves are the prepared VMs and nodes.
+// shelves are the prepared VMs, nodes and networks.
 type shelves struct {
 	mirror Mirror
 	// instance makes the ETags of this process its own: another one counts its
@@ -17,6 +18,7 @@ type shelves struct {
 	instance string
 	vms      *shelf[*model.VM]
 	nodes    *shelf[nodeState]
+	networks *shelf[*model.Network]
 	shares   shares
 }
 
@@ -27,7 +29,8 @@ type nodeState struct {
 }
 
 func newShelves(m Mirror, instance string) *shelves {
-	return &shelves{mirror: m, instance: instance, vms: newShelf[*model.VM](), nodes: newShelf[nodeState]()}
+	return &shelves{mirror: m, instance: instance, vms: newShelf[*model.VM](), nodes: newShelf[nodeState](),
+		networks: newShelf[*model.Network]()}
 }
 
 func (s *shelves) etag(what string, generation uint64) string {
@@ -119,6 +122,40 @@ func (s *shelves) nodeItems(nodes []*model.Node) []item[nodeState] {
 	items := make([]item[nodeState], len(nodes))
 	for i, n := range nodes {
 		items[i] = item[nodeState]{n.Name, nodeState{n, shares[n.Name]}}
+	}
+	return items
+}
+
+func renderNetwork(n *model.Network) []byte { return encode(networkAnswer(n)) }
+
+// networkList is the list of all networks.
+func (s *shelves) networkList() *reply {
+	var wanted uint64
+	s.mirror.Read(func(p Picture) { wanted = p.NetworkGeneration() })
+	list := s.networks.whole(wanted, func() (uint64, []item[*model.Network]) {
+		generation, networks := s.snapshotNetworks()
+		return generation, networkItems(networks)
+	}, renderNetwork)
+	return &reply{media: mediaJSON, body: list.json, gzip: list.gzip, etag: s.etag("network", list.generation)}
+}
+
+func (s *shelves) snapshotNetworks() (generation uint64, networks []*model.Network) {
+	s.mirror.Read(func(p Picture) {
+		generation = p.NetworkGeneration()
+		networks = slices.Clone(p.Networks())
+	})
+	return generation, networks
+}
+
+// someNetworks is a list of the networks given, of one generation.
+func (s *shelves) someNetworks(generation uint64, networks []*model.Network) *reply {
+	return &reply{media: mediaJSON, body: s.networks.some(networkItems(networks), renderNetwork), etag: s.etag("network", generation)}
+}
+
+func networkItems(networks []*model.Network) []item[*model.Network] {
+	items := make([]item[*model.Network], len(networks))
+	for i, n := range networks {
+		items[i] = item[*model.Network]{strconv.Itoa(n.VNI), n}
 	}
 	return items
 }

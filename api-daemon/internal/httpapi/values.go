@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/parallelvirtualcluster/pvc/common/cluster"
 	"github.com/parallelvirtualcluster/pvc/common/errs"
 	"github.com/parallelvirtualcluster/pvc/common/model"
 )
@@ -21,6 +22,8 @@ const (
 	flag                // no data or a true word: set; a false word: not set
 	number              // an integer from min to max
 	pattern             // RE2, at most maxPattern characters; empty means not given
+	toggle              // a flag of which "not given" is a third state
+	list                // texts with commas between them, of all that were given
 	// idle is a value of newer clients for something we do not do: only what means
 	// "do nothing" is accepted.
 	idle
@@ -39,6 +42,8 @@ type value struct {
 	// value those that mean "do nothing", beside none and the false words.
 	unset    []string
 	min, max int
+	// clears says that a value that is given empty is given: it takes away what is stored.
+	clears bool
 }
 
 var (
@@ -51,10 +56,11 @@ func (v *value) spellings() []string { return append([]string{v.name}, v.also...
 
 // decoded is a value that was given; which field holds it depends on its kind.
 type decoded struct {
-	text string
-	on   bool
-	n    int
-	re   *regexp.Regexp
+	text  string
+	on    bool
+	n     int
+	re    *regexp.Regexp
+	texts []string
 }
 
 // values are the decoded values of a request by name. A value that was not given,
@@ -64,6 +70,21 @@ type values map[string]decoded
 func (v values) text(name string) string            { return v[name].text }
 func (v values) flag(name string) bool              { return v[name].on }
 func (v values) pattern(name string) *regexp.Regexp { return v[name].re }
+func (v values) list(name string) []string          { return v[name].texts }
+
+// edit returns a value of a change in which "not given" and "empty" differ.
+func edit[T any](v values, name string, of func(decoded) T) cluster.Edit[T] {
+	d, ok := v[name]
+	if !ok {
+		return cluster.Edit[T]{}
+	}
+	return cluster.Edit[T]{Given: true, To: of(d)}
+}
+
+func theText(d decoded) string    { return d.text }
+func theNumber(d decoded) int     { return d.n }
+func theFlag(d decoded) bool      { return d.on }
+func theTexts(d decoded) []string { return d.texts }
 
 func (v values) number(name string, otherwise int) int {
 	if d, ok := v[name]; ok {
@@ -134,16 +155,19 @@ func (v *value) decode(name string, texts []string) (decoded, bool, error) {
 		}
 		return decoded{}, false, nil
 	}
+	if v.kind == list {
+		return v.decodeList(name, texts)
+	}
 	s := texts[0]
 	if err := checkText(name, s); err != nil {
 		return decoded{}, false, err
 	}
-	if v.kind == flag {
+	if v.kind == flag || v.kind == toggle {
 		on, err := parseFlag(name, s)
-		return decoded{on: on}, on, err
+		return decoded{on: on}, on || v.kind == toggle && err == nil, err
 	}
 	if v.kind != secret && (s == "" || slices.Contains(v.unset, s)) {
-		return decoded{}, false, nil
+		return decoded{}, v.clears, nil
 	}
 	d := decoded{text: s}
 	var err error
@@ -156,6 +180,21 @@ func (v *value) decode(name string, texts []string) (decoded, bool, error) {
 		d.re, err = parsePattern(name, s)
 	}
 	return d, err == nil, err
+}
+
+// decodeList takes the elements of all texts together.
+func (v *value) decodeList(name string, texts []string) (d decoded, given bool, err error) {
+	for _, s := range texts {
+		if err := checkText(name, s); err != nil {
+			return decoded{}, false, err
+		}
+		for e := range strings.SplitSeq(s, ",") {
+			if e = strings.TrimSpace(e); e != "" && !slices.Contains(v.unset, e) {
+				d.texts = append(d.texts, e)
+			}
+		}
+	}
+	return d, v.clears || len(d.texts) > 0, nil
 }
 
 func (v *value) checkIdle(name, s string) error {
