@@ -1,4 +1,4 @@
-package primary
+package address
 
 import (
 	"encoding/binary"

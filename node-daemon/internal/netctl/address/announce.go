@@ -1,0 +1,41 @@
+package address
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/mdlayher/ndp"
+)
+
+// announce tells the neighbours where an address is now.
+func announce(p Place) error {
+	if p.Prefix.Addr().Is4() {
+		return sendGratuitousARP(p.Device, p.Prefix.Addr())
+	}
+	return sendUnsolicitedNA(p.Device, p.Prefix.Addr())
+}
+
+// allNodes is the multicast address of everybody on a link, RFC 4291 section 2.7.1.
+var allNodes = netip.MustParseAddr("ff02::1")
+
+// sendUnsolicitedNA announces an IPv6 address on a device, RFC 4861 section 7.2.6.
+func sendUnsolicitedNA(device string, ip netip.Addr) error {
+	dev, err := net.InterfaceByName(device)
+	if err != nil {
+		return err
+	}
+	conn, _, err := ndp.Listen(dev, ndp.Addr(ip.String()))
+	if err != nil {
+		return fmt.Errorf("open an ICMPv6 socket on %s: %w", device, err)
+	}
+	defer conn.Close()
+	na := &ndp.NeighborAdvertisement{
+		Router: true, Override: true, TargetAddress: ip,
+		Options: []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: dev.HardwareAddr}},
+	}
+	if err := conn.WriteTo(na, nil, allNodes); err != nil {
+		return fmt.Errorf("send on %s: %w", device, err)
+	}
+	return nil
+}
