@@ -198,19 +198,25 @@ func (k *kernel) quiet(index int) error {
 		{nl.IFLA_BR_FORWARD_DELAY, nl.Uint32Attr(0)},
 		{nl.IFLA_BR_MCAST_SNOOPING, nl.Uint8Attr(0)},
 	} {
-		req := k.request(unix.RTM_NEWLINK, unix.NLM_F_ACK)
-		msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
-		msg.Index = int32(index)
-		req.AddData(msg)
-		info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
-		info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated(kindBridge))
-		info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(option.kind, option.value)
-		req.AddData(info)
-		if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil {
+		if err := k.setBridge(index, option.kind, option.value); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// setBridge sets one option (IFLA_BR_*) of a bridge.
+func (k *kernel) setBridge(index, option int, value []byte) error {
+	req := k.request(unix.RTM_NEWLINK, unix.NLM_F_ACK)
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(index)
+	req.AddData(msg)
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated(kindBridge))
+	info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(option, value)
+	req.AddData(info)
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
 }
 
 // forward changes one entry of the forwarding table of a VXLAN device.

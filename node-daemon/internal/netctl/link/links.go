@@ -119,7 +119,7 @@ func (l *Links) execute(ctx context.Context, todo []work) (Result, error) {
 		if err := ctx.Err(); err != nil {
 			return result, fmt.Errorf("apply networks: %w", err)
 		}
-		faults := append(w.faults, l.perform(w)...)
+		faults := append(w.faults, perform(w, l.kernel.do, l.log)...)
 		steps += len(w.steps)
 		if len(faults) > 0 {
 			result[w.vni] = errors.Join(append([]error{result[w.vni]}, faults...)...)
@@ -133,19 +133,19 @@ func (l *Links) execute(ctx context.Context, todo []work) (Result, error) {
 
 // perform goes on after a step that failed, because a bridge without some option is
 // better than none; only what depends on a device that could not be made or removed is left out.
-func (l *Links) perform(w work) []error {
+func perform(w work, do func(step) error, log *slog.Logger) []error {
 	var faults []error
 	missing := map[string]bool{} // devices that could not be made, or not removed
 	for _, s := range w.steps {
 		if missing[s.device] || missing[s.to] {
 			continue
 		}
-		if err := l.kernel.do(s); err != nil {
+		if err := do(s); err != nil {
 			missing[s.device] = missing[s.device] || s.op == create || s.op == remove
 			faults = append(faults, fmt.Errorf("%s: %w", s, err))
 			continue
 		}
-		l.log.Debug("network device changed", "network", w.vni, "step", s.String())
+		log.Debug("network device changed", "network", w.vni, "step", s.String())
 	}
 	return faults
 }

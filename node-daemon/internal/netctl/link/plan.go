@@ -160,11 +160,11 @@ func (p *planner) bridge(w *work, name string, mtu int) (device, bool) {
 	if d.bridge.stp || d.bridge.forwardDelay != 0 || d.bridge.snooping {
 		w.add(step{op: quiet, device: name})
 	}
-	if d.ipv6.dad {
-		w.add(step{op: noDAD, device: name})
-	}
 	if mtu != 0 && d.mtu != mtu {
 		w.add(step{op: setMTU, device: name, n: mtu})
+	}
+	if p.ipv6After(d, mtu).dad {
+		w.add(step{op: noDAD, device: name})
 	}
 	if d.bridge.checksum {
 		w.add(step{op: checksum, device: name})
@@ -175,17 +175,32 @@ func (p *planner) bridge(w *work, name string, mtu int) (device, bool) {
 	return d, true
 }
 
+// leastIPv6 is the smallest MTU with which the kernel has IPv6 on a device (RFC 8200).
+const leastIPv6 = 1280
+
+// ipv6After is what IPv6 does when the device has that MTU (0: the one it has). With one
+// that is too small it goes, and later comes back as on a new device.
+func (p *planner) ipv6After(d device, mtu int) ipv6 {
+	switch {
+	case mtu != 0 && mtu < leastIPv6:
+		return ipv6{}
+	case p.have.ipv6 && !d.ipv6.on && d.mtu != mtu:
+		return p.unborn(d.name, d.kind).ipv6
+	}
+	return d.ipv6
+}
+
 // port plans the bridge's way to the other hosts.
 func (p *planner) port(w *work, u uplink, bridge device, mtu int) {
 	d, ok := p.claim(w, u.name, u.kind, u.similar, u.fits)
 	if !ok {
 		return
 	}
-	if d.ipv6.autoconf {
-		w.add(step{op: noAuto, device: d.name})
-	}
 	if d.mtu != mtu {
 		w.add(step{op: setMTU, device: d.name, n: mtu})
+	}
+	if p.ipv6After(d, mtu).autoconf {
+		w.add(step{op: noAuto, device: d.name})
 	}
 	if d.master != bridge.index || d.index < 0 {
 		w.add(step{op: attach, device: d.name, to: bridge.name})
