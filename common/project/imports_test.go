@@ -89,6 +89,7 @@ func TestForeignLibrariesStayBehindTheirSeam(t *testing.T) {
 		"github.com/gorilla/mux":      {"api-daemon"},
 		"github.com/gorilla/sessions": {"api-daemon/internal/auth"},
 
+		"github.com/miekg/dns":           {netctl + "dns", "testbed"},
 		"github.com/vishvananda/netlink": {netctl + "link", netctl + "address", primary},
 		"github.com/vishvananda/netns":   {netctl + "link"},
 	}
