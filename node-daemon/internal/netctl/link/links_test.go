@@ -218,12 +218,7 @@ func TestOneApplyRepairsWhateverWasDone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m.must(t, damage...)
-			var todo []string
-			m.must(t, func() error {
-				have, err := m.links.kernel.read(t.Context())
-				todo = say(plan(ground{Underlay: m.links.underlay}, want, have))
-				return err
-			})
+			todo := m.toDo(t, want)
 			if len(todo) == 0 {
 				t.Fatal("the damage is not seen")
 			}

@@ -187,15 +187,20 @@ func (m *machine) complete(t testing.TB, want Desired) {
 // settled demands that the kernel is as it was wanted.
 func (m *machine) settled(t testing.TB, want Desired) {
 	t.Helper()
-	var left []string
-	m.must(t, func() error {
-		have, err := m.links.kernel.read(t.Context())
-		left = say(plan(ground{Underlay: m.links.underlay}, want, have))
-		return err
-	})
-	if len(left) != 0 {
+	if left := m.toDo(t, want); len(left) != 0 {
 		t.Fatalf("applied, and still to do: %q", left)
 	}
+}
+
+// toDo is what an Apply would do.
+func (m *machine) toDo(t testing.TB, want Desired) (lines []string) {
+	t.Helper()
+	m.must(t, func() error {
+		have, err := m.links.kernel.read(t.Context())
+		lines = say(plan(ground{Underlay: m.links.underlay}, want, have))
+		return err
+	})
+	return lines
 }
 
 // index of a device, 0 if there is none.
