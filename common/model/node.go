@@ -32,6 +32,12 @@ type NodeVersions struct {
 	DaemonState, RouterState, DomainState int32
 }
 
+// The conditions of a node whose daemon has vanished, /nodes/<node>/condition.
+const (
+	ControlPlaneLost = "control plane lost: the daemon does not answer, the host does"
+	Unreachable      = "unreachable: neither the daemon nor the host answers"
+)
+
 // Alive reports whether the node's daemon is connected to ZooKeeper: liveness is
 // the session, never a time stamp.
 func (n *Node) Alive() bool { return n.Session != nil }

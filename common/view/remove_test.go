@@ -24,7 +24,7 @@ func TestNobodyWaitsForWhatIsNoLongerMirrored(t *testing.T) {
 	group := view.GroupOf(schema.VM(uuidOf(1)))
 	told := make(chan string, 100)
 	m, err := view.Open(ctx, view.MirrorOptions{
-		Dial: zk.Dial, Servers: e.Addrs(), Timeout: 4 * time.Second, Want: view.WholeCluster, Group: view.GroupOf,
+		Dial: zk.Dial, Servers: e.Addrs(), Timeout: 4 * time.Second, Want: view.WholeCluster.Want, Group: view.GroupOf,
 		Roots: []string{schema.VM(uuidOf(1)), schema.Claim(uuidOf(1))}, Changed: func(g string) { told <- g },
 	})
 	if err != nil {

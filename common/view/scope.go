@@ -36,9 +36,54 @@ func groupVNI(group string) (int, bool) {
 	return schema.ParseVNI(text)
 }
 
+// Scope is a part of the tree.
+type Scope struct {
+	Roots []string
+	Want  func(path string) Interest
+}
+
 // WholeCluster is the scope of the API: all nodes, VMs, networks, claims and settings, without
 // bulky values.
-func WholeCluster(path string) Interest {
+var WholeCluster = Scope{
+	Roots: []string{schema.Primary, schema.Config, schema.Nodes, schema.Domains, schema.Networks, schema.Claims},
+	Want:  wantWholeCluster,
+}
+
+// HostNetworks is the scope of a host that may not become primary: which networks there
+// are, and where the other hosts are.
+var HostNetworks = Scope{Roots: []string{schema.Nodes, schema.Networks}, Want: func(path string) Interest {
+	parts := schema.Split(path)
+	if parts[0] == "nodes" {
+		return wantNodeAddress(parts[1:])
+	}
+	if len(parts) == 3 && parts[2] != schema.NetworkType && parts[2] != schema.NetworkMTU || len(parts) > 3 {
+		return Interest{}
+	}
+	return WantNetwork(parts[1:])
+}}
+
+// CoordinatorNetworks is the scope of a host that may become primary: everything of the
+// networks.
+var CoordinatorNetworks = Scope{Roots: []string{schema.Primary, schema.Nodes, schema.Networks}, Want: func(path string) Interest {
+	if parts := schema.Split(path); parts[0] == "nodes" {
+		return wantNodeAddress(parts[1:])
+	}
+	return wantWholeCluster(path)
+}}
+
+// wantNodeAddress is the scope of a node whose address and life count.
+func wantNodeAddress(below []string) Interest {
+	if len(below) < 2 {
+		return wantNode(below)
+	}
+	switch below[1] {
+	case schema.NodeSession, schema.NodeFacts, schema.NodeDaemonState, schema.NodeDaemonMode, schema.NodeCondition:
+		return wantNode(below)
+	}
+	return Interest{}
+}
+
+func wantWholeCluster(path string) Interest {
 	parts := schema.Split(path)
 	switch parts[0] {
 	case "primary_node":
@@ -59,9 +104,6 @@ func WholeCluster(path string) Interest {
 	}
 	return Interest{}
 }
-
-// wholeClusterRoots are where WholeCluster begins.
-var wholeClusterRoots = []string{schema.Primary, schema.Config, schema.Nodes, schema.Domains, schema.Networks, schema.Claims}
 
 func wantNode(below []string) Interest {
 	switch len(below) {

@@ -11,8 +11,9 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/schema"
 )
 
-// Options describe a view of the whole cluster.
+// Options describe a view of the cluster.
 type Options struct {
+	Scope       Scope // what of it; nothing is WholeCluster
 	Dial        coord.Dialer
 	Servers     []string
 	Timeout     time.Duration // of the view's sessions: short, so that staleness shows soon
@@ -42,6 +43,9 @@ func New(o Options) *View {
 	}
 	if o.Connections == 0 {
 		o.Connections = 4
+	}
+	if o.Scope.Want == nil {
+		o.Scope = WholeCluster
 	}
 	return &View{o: o, tables: newTables(), changed: make(chan struct{})}
 }
@@ -75,7 +79,7 @@ func (v *View) open(ctx context.Context) (*Mirror, error) {
 	var m *Mirror
 	m, err := Open(ctx, MirrorOptions{
 		Dial: v.o.Dial, Servers: v.o.Servers, Timeout: v.o.Timeout, Digest: v.o.Digest,
-		Connections: v.o.Connections, Roots: wholeClusterRoots, Want: WholeCluster, Group: GroupOf, Filter: v.o.Filter,
+		Connections: v.o.Connections, Roots: v.o.Scope.Roots, Want: v.o.Scope.Want, Group: GroupOf, Filter: v.o.Filter,
 		Changed: func(group string) {
 			select {
 			case <-loading: // closed after m was assigned

@@ -223,7 +223,7 @@ func TestAVanishedDaemonIsReportedByWhatItsHostSays(t *testing.T) {
 	for _, tc := range []struct {
 		answers bool
 		want    string
-	}{{true, ControlPlaneLost}, {false, Unreachable}} {
+	}{{true, model.ControlPlaneLost}, {false, model.Unreachable}} {
 		t.Run(fmt.Sprintf("host answers %v", tc.answers), func(t *testing.T) {
 			e := ensemble.Start(t, ensemble.Options{Servers: 1})
 			h := newHolder(t, e.Addrs())

@@ -14,12 +14,6 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/view"
 )
 
-// The conditions of a node whose daemon has vanished. Registration clears them.
-const (
-	ControlPlaneLost = "control plane lost: the daemon does not answer, the host does"
-	Unreachable      = "unreachable: neither the daemon nor the host answers"
-)
-
 const (
 	// suspectAfter is how long a session is missed before the host is asked: a daemon
 	// that restarts is no news.
@@ -135,9 +129,9 @@ func (s *suspicion) choose(sights []Sight, now time.Time) (ask []Sight) {
 // meanwhile.
 func (s *suspicion) find(ctx context.Context, host Sight) {
 	actx, cancel := context.WithTimeout(ctx, probeTimeout)
-	found := Unreachable
+	found := model.Unreachable
 	if s.answers(actx, host) {
-		found = ControlPlaneLost
+		found = model.ControlPlaneLost
 	}
 	cancel()
 	if found == host.condition || ctx.Err() != nil {

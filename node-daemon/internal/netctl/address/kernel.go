@@ -50,3 +50,9 @@ func readKernel() (kernel, error) {
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
+
+// DeviceExists reports whether the host has a device of that name.
+func DeviceExists(name string) bool {
+	_, err := netlink.LinkByName(name)
+	return err == nil
+}

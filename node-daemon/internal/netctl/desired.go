@@ -1,0 +1,134 @@
+package netctl
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/parallelvirtualcluster/pvc/common/errs"
+	"github.com/parallelvirtualcluster/pvc/common/model"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/netctl/address"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/netctl/dhcp"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/netctl/dns"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/netctl/link"
+)
+
+type addressPlace = address.Place
+
+func links(networks []*model.Network) (out []link.Network) {
+	for _, n := range networks {
+		out = append(out, link.Network{VNI: n.VNI, Type: n.Type, MTU: n.MTU})
+	}
+	return out
+}
+
+// peers are the cluster addresses of the other hosts. One whose daemon is silent may
+// still run guests; only one that answers nothing at all is left out.
+func peers(nodes []*model.Node, self string) (out []netip.Addr) {
+	for _, n := range nodes {
+		a, err := netip.ParseAddr(n.Facts.Address)
+		if n.Name == self || err != nil || !n.Alive() && n.Condition == model.Unreachable {
+			continue
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+func managed(networks []*model.Network) (out []*model.Network) {
+	for _, n := range networks {
+		if n.Type == model.NetworkManaged {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// gateways are the addresses that the primary has in the networks.
+func gateways(networks []*model.Network) (out []addressPlace) {
+	for _, n := range managed(networks) {
+		if n.IP4.Network.IsValid() && n.IP4.Gateway.Is4() {
+			out = append(out, addressPlace{Device: n.Bridge(), Prefix: netip.PrefixFrom(n.IP4.Gateway, n.IP4.Network.Bits())})
+		}
+		if n.IP6.Network.IsValid() && n.IP6.Gateway.Is6() {
+			out = append(out, addressPlace{Device: n.Bridge(), Prefix: netip.PrefixFrom(n.IP6.Gateway, n.IP6.Network.Bits())})
+		}
+	}
+	return out
+}
+
+func dhcpNetworks(networks []*model.Network, upstream []netip.Addr) (out []dhcp.Network) {
+	for _, n := range managed(networks) {
+		if !n.IP4.DHCP && !n.IP6.DHCP {
+			continue
+		}
+		out = append(out, dhcp.Network{
+			VNI: n.VNI, Bridge: n.Bridge(), Domain: n.Domain, MTU: n.MTU, NameServers: n.NameServers,
+			IP4: n.IP4, IP6: n.IP6, Reservations: n.Reservations, Upstream: upstream,
+		})
+	}
+	return out
+}
+
+// zones are the names of all managed networks.
+func zones(networks []*model.Network) (out []dns.Zone) {
+	for _, n := range managed(networks) {
+		if n.Domain == "" {
+			continue
+		}
+		z := dns.Zone{VNI: n.VNI, Domain: n.Domain, Hosts: hosts(n)}
+		for _, g := range []netip.Addr{n.IP4.Gateway, n.IP6.Gateway} {
+			if g.IsValid() {
+				z.Gateways = append(z.Gateways, g)
+			}
+		}
+		for _, p := range []netip.Prefix{n.IP4.Network, n.IP6.Network} {
+			if p.IsValid() {
+				z.Networks = append(z.Networks, p)
+			}
+		}
+		out = append(out, z)
+	}
+	return out
+}
+
+// hosts are the names of a network: those reserved, and of the leases the first that
+// has a name which is not taken.
+func hosts(n *model.Network) (out []dns.Host) {
+	taken := map[string]bool{}
+	add := func(name string, a netip.Addr) {
+		if name != "" && !taken[name] {
+			taken[name] = true
+			out = append(out, dns.Host{Name: name, Addrs: []netip.Addr{a}})
+		}
+	}
+	for _, r := range n.Reservations {
+		add(r.Hostname, r.Address)
+	}
+	for _, l := range n.Leases {
+		if name, err := model.ParseHostname(l.Hostname); err == nil {
+			add(name, l.Address)
+		}
+	}
+	return out
+}
+
+// vniOf reads the name of a bridge; ours is false for any other device.
+func vniOf(bridge string) (vni int, ours bool) {
+	text, ok := strings.CutPrefix(bridge, "vmbr")
+	vni, err := strconv.Atoi(text)
+	return vni, ok && err == nil && model.BridgeOf(vni) == bridge
+}
+
+// present says whether the network of a bridge is known and its bridge is there.
+func present(networks []*model.Network, vni int, bridge string) error {
+	for _, n := range networks {
+		if n.VNI == vni {
+			if !address.DeviceExists(bridge) {
+				return errs.Unavailablef("the bridge %s is not there yet", bridge)
+			}
+			return nil
+		}
+	}
+	return errs.NotFoundf("network %d does not exist", vni)
+}

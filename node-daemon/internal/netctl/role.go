@@ -1,0 +1,60 @@
+package netctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Role is the controller's part as primary.
+type Role struct{ c *Controller }
+
+// Role returns it.
+func (c *Controller) Role() *Role { return &Role{c} }
+
+// Name is for logs.
+func (r *Role) Name() string { return "networks" }
+
+// Acquire takes everything over: the rules first, so that nothing passes without them;
+// then the addresses. What else belongs to it follows with the next pass: a name that
+// is not answered yet is asked again, a lost ping is lost.
+func (r *Role) Acquire(ctx context.Context, until time.Duration) error {
+	c := r.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := c.look()
+	c.reportEach("firewall", l.networks, c.o.Firewall.Apply(ctx, true, managed(l.networks)))
+	if err := c.o.Addresses.Acquire(ctx, until); err != nil {
+		return errors.Join(err, c.o.Addresses.Release(ctx))
+	}
+	c.held = true
+	c.poke()
+	return nil
+}
+
+// Keep prolongs the addresses.
+func (r *Role) Keep(ctx context.Context, until time.Duration) error {
+	return r.c.o.Addresses.Keep(ctx, until)
+}
+
+// Release gives everything up: first the service that must not be given twice, then the
+// addresses, then the rules.
+func (r *Role) Release(ctx context.Context) error {
+	c := r.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = false
+	if err := c.o.DHCP.Stop(ctx); err != nil {
+		return fmt.Errorf("stop DHCP: %w", err)
+	}
+	err := c.o.Addresses.Release(ctx)
+	if lerr := c.o.DNS.Listen(nil); lerr != nil {
+		c.o.Logger.Warn("a socket of the name server is not closed", "err", lerr)
+	}
+	if err != nil {
+		return err
+	}
+	c.reportEach("firewall", nil, c.o.Firewall.Apply(ctx, false, nil))
+	return nil
+}
