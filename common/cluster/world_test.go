@@ -118,7 +118,7 @@ func (w *world) another(t testing.TB) (*view.View, *cluster.Cluster) {
 	sync(t, v)
 	return v, cluster.New(cluster.Options{
 		View: v, Policy: domxml.Policy{FileDirectories: []string{"/srv"}}, CommitTimeout: coordtest.Patience,
-		WaitTimeout: coordtest.Patience, DeleteTimeout: coordtest.Patience,
+		WaitTimeout: coordtest.Patience, DeleteTimeout: coordtest.Patience, CheckRule: noSemicolon,
 	})
 }
 
