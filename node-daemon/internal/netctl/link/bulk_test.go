@@ -41,8 +41,8 @@ func TestTwoHundredNetworksAreAppliedInOneGo(t *testing.T) {
 	timed("one removed", want, 10*time.Second)
 	want.Peers = want.Peers[1:]
 	timed("one peer gone", want, 10*time.Second)
-	want.Networks = nil
-	timed("all removed", want, 2*time.Minute)
+	want.Networks = want.Networks[20:] // the kernel takes 50 ms for each, waiting for readers of its tables
+	timed("twenty removed", want, time.Minute)
 }
 
 func BenchmarkApplyWhenNothingIsWrong(b *testing.B) {

@@ -91,21 +91,20 @@ func forwarding(n netlink.Neigh) (entry, bool) {
 		learned: n.State&set == 0 && n.Flags&unix.NTF_EXT_LEARNED == 0}, true
 }
 
-// attributes calls f for each of a message; a value shorter than least[type] is an error
-// that f does not see.
+// attributes calls f for each of a message (rtnetlink(7)); a value shorter than
+// least[type] is an error that f does not see. The library's own reader panics where
+// the last one is not padded.
 func attributes(b []byte, least map[uint16]int, f func(kind uint16, value []byte) error) error {
-	attrs, err := nl.ParseRouteAttr(b)
-	if err != nil {
-		return err
-	}
-	for _, a := range attrs {
-		kind := a.Attr.Type &^ unix.NLA_F_NESTED
-		if len(a.Value) < least[kind] {
-			return errs.New(errs.Internal, "attribute %d of a link has %d bytes", kind, len(a.Value))
+	for len(b) >= unix.SizeofRtAttr {
+		size, kind := int(binary.NativeEndian.Uint16(b)), binary.NativeEndian.Uint16(b[2:])&^unix.NLA_F_NESTED
+		if size < unix.SizeofRtAttr || size > len(b) || size-unix.SizeofRtAttr < least[kind] {
+			return errs.New(errs.Internal, "attribute %d of a link has %d of %d bytes", kind, size, len(b))
 		}
-		if err := f(kind, a.Value); err != nil {
+		if err := f(kind, b[unix.SizeofRtAttr:size]); err != nil {
 			return err
 		}
+		padded := (size + unix.RTA_ALIGNTO - 1) &^ (unix.RTA_ALIGNTO - 1)
+		b = b[min(padded, len(b)):]
 	}
 	return nil
 }
