@@ -16,7 +16,7 @@ type Node struct {
 	Debug      bool
 	Functions  Functions
 	Cluster    Cluster
-	DNSPort    int // of the aggregated DNS on the floating addresses
+	DNS        DNS
 	Fencing    Fencing
 	Migration  Migration
 	VM         VM
@@ -104,6 +104,13 @@ type Logging struct {
 	ConsoleMaxBytes, ConsoleRotateBytes int
 }
 
+// DNS is the name server for all virtual networks, on the primary.
+type DNS struct {
+	Port       int          // on the floating addresses; on the gateways it is 53
+	Forwarders []netip.Addr // for other names; empty: those of the host itself
+	Transfer   []netip.Addr // secondaries that may have whole zones
+}
+
 // Networking is how this host is connected.
 type Networking struct{ Upstream, Cluster, Storage Interface }
 
@@ -187,7 +194,7 @@ func shortName(host string) string {
 
 func defaultNode(file, host string) *Node {
 	return &Node{
-		File: file, Name: shortName(host), DNSPort: 53,
+		File: file, Name: shortName(host), DNS: DNS{Port: 53},
 		Cluster: Cluster{ZooKeeper: ZooKeeper{SessionTimeout: 10 * time.Second, ACL: ACLOpen}},
 		Fencing: Fencing{
 			KeepaliveInterval: 5 * time.Second, FenceIntervals: 6,

@@ -71,9 +71,6 @@ func checkNetworks(l *loader, c *Node, raw *rawNode) {
 
 // warnNotYet names what the file asks for and this release does not do.
 func warnNotYet(l *loader, c *Node) {
-	if c.Functions.Networking {
-		l.warn("pvc.functions.enable_networking", "without effect yet: this release does not manage networks; their settings are checked, and the domain of the cluster network names the hosts for migrations")
-	}
 	if c.Functions.Storage {
 		l.warn("pvc.functions.enable_storage", "without effect yet: this release does not manage Ceph")
 	}

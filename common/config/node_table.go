@@ -53,7 +53,9 @@ func clusterEntries(c *Node) []entry {
 		networkEntries("pvc.cluster.networks.cluster", &c.Cluster.Internal, networking),
 		networkEntries("pvc.cluster.networks.storage", &c.Cluster.Storage, storage),
 		[]entry{
-			port("pvc.coordinator.dns.port", &c.DNSPort),
+			port("pvc.coordinator.dns.port", &c.DNS.Port),
+			addresses("pvc.coordinator.dns.forwarders", &c.DNS.Forwarders),
+			addresses("pvc.coordinator.dns.transfer", &c.DNS.Transfer),
 			inert(dns+"host", why), inert(dns+"port", why), inert(dns+"name", why),
 			inert(dns+"user", why), inert(dns+"pass", why),
 		},

@@ -199,11 +199,13 @@ func hostPrefix(key string, to *netip.Prefix) entry {
 	})
 }
 
-func address(key string, to *netip.Addr) entry {
-	return value(key, "an IP address", to, func(s string) (netip.Addr, bool) {
-		a, err := netip.ParseAddr(s)
-		return a, err == nil
-	})
+func address(key string, to *netip.Addr) entry { return value(key, "an IP address", to, ipAddress) }
+
+func addresses(key string, to *[]netip.Addr) entry { return list(key, "an IP address", to, ipAddress) }
+
+func ipAddress(s string) (netip.Addr, bool) {
+	a, err := netip.ParseAddr(s)
+	return a, err == nil
 }
 
 func port(key string, to *int) entry { return whole(key, to, 1, 65535) }
