@@ -30,7 +30,7 @@ func (w *world) late(t *testing.T) *cluster.Cluster {
 	go func() { defer close(done); _ = v.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
 	sync(t, v)
-	return cluster.New(cluster.Options{View: v, Policy: domxml.Policy{Unrestricted: true}, CommitTimeout: coordtest.Patience})
+	return cluster.New(cluster.Options{View: v, Policy: domxml.Policy{Unrestricted: true}, CommitTimeout: coordtest.Patience, CheckRule: noSemicolon})
 }
 
 func TestAWishForADeletedVMIsNotGivenToItsSuccessor(t *testing.T) {
