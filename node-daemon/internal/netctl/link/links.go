@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/parallelvirtualcluster/pvc/common/model"
 )
 
@@ -105,10 +107,13 @@ func (l *Links) Apply(ctx context.Context, want Desired) (Result, error) {
 	return l.execute(ctx, plan(ground{l.underlay, l.vlanFault(want)}, want, have))
 }
 
-// vlanFault asks only if somebody needs the answer.
+// vlanFault asks only if somebody needs the answer. Where it could not be found out,
+// the attempt to make a device will tell.
 func (l *Links) vlanFault(want Desired) error {
 	if slices.ContainsFunc(want.Networks, func(n Network) bool { return n.Type == model.NetworkBridged }) {
-		return l.VLANs()
+		if err := l.VLANs(); errors.Is(err, unix.EOPNOTSUPP) {
+			return err
+		}
 	}
 	return nil
 }
@@ -119,8 +124,9 @@ func (l *Links) execute(ctx context.Context, todo []work) (Result, error) {
 		if err := ctx.Err(); err != nil {
 			return result, fmt.Errorf("apply networks: %w", err)
 		}
-		faults := append(w.faults, perform(w, l.kernel.do, l.log)...)
-		steps += len(w.steps)
+		done, failed := perform(w, l.kernel.do, l.log)
+		faults := append(w.faults, failed...)
+		steps += done
 		if len(faults) > 0 {
 			result[w.vni] = errors.Join(append([]error{result[w.vni]}, faults...)...)
 		}
@@ -133,8 +139,7 @@ func (l *Links) execute(ctx context.Context, todo []work) (Result, error) {
 
 // perform goes on after a step that failed, because a bridge without some option is
 // better than none; only what depends on a device that could not be made or removed is left out.
-func perform(w work, do func(step) error, log *slog.Logger) []error {
-	var faults []error
+func perform(w work, do func(step) error, log *slog.Logger) (done int, faults []error) {
 	missing := map[string]bool{} // devices that could not be made, or not removed
 	for _, s := range w.steps {
 		if missing[s.device] || missing[s.to] {
@@ -145,7 +150,8 @@ func perform(w work, do func(step) error, log *slog.Logger) []error {
 			faults = append(faults, fmt.Errorf("%s: %w", s, err))
 			continue
 		}
+		done++
 		log.Debug("network device changed", "network", w.vni, "step", s.String())
 	}
-	return faults
+	return done, faults
 }

@@ -344,7 +344,7 @@ func TestAFailedStepLeavesOutOnlyWhatDependsOnIt(t *testing.T) {
 		"switch checksum offload of vmbr100 off": 0,
 	} {
 		done := 0
-		faults := perform(todo, func(s step) error {
+		count, faults := perform(todo, func(s step) error {
 			if s.String() == refused {
 				return errs.Conflictf("no")
 			}
@@ -354,7 +354,7 @@ func TestAFailedStepLeavesOutOnlyWhatDependsOnIt(t *testing.T) {
 		if len(faults) != 1 || faults[0].Error() != refused+": no" || !errs.Is(faults[0], errs.Conflict) {
 			t.Errorf("%s: faults %v", refused, faults)
 		}
-		if want := len(todo.steps) - 1 - lost; done != want {
+		if want := len(todo.steps) - 1 - lost; done != want || count != want {
 			t.Errorf("%s: %d of the %d other steps done, want %d", refused, done, len(todo.steps)-1, want)
 		}
 	}
@@ -362,7 +362,7 @@ func TestAFailedStepLeavesOutOnlyWhatDependsOnIt(t *testing.T) {
 
 func TestABridgeThatIsInUseAfterAllKeepsItsUplink(t *testing.T) {
 	todo := plan(ground{Underlay: under}, Desired{}, host(goodBridge(), goodVXLAN()))[0]
-	faults := perform(todo, func(s step) error {
+	_, faults := perform(todo, func(s step) error {
 		if s.device == "vmbr100" {
 			return inUse("vmbr100", []string{"vnet0"})
 		}
