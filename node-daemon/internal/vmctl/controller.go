@@ -80,6 +80,9 @@ type Options struct {
 	Cluster func(ctx context.Context) *cluster.Cluster
 	// Step, for tests, is called before each step is carried out.
 	Step func(uuid string, a Action)
+	// Networks waits until these bridges are there, and says why one is not; nil if this
+	// host does not look after networks.
+	Networks func(ctx context.Context, bridges []string) error
 }
 
 // Controller makes the guests of this host agree with the records. What it remembers

@@ -73,6 +73,14 @@ func newLab(t *testing.T, names ...string) *lab {
 	return l
 }
 
+// bridges is what a host says of its networks: that of 9 cannot be made.
+func (l *lab) bridges(_ context.Context, bridges []string) error {
+	if slices.Contains(bridges, "vmbr9") {
+		return errors.New("bridge vmbr9: no such device")
+	}
+	return nil
+}
+
 func (l *lab) dial() coord.Client {
 	l.t.Helper()
 	ctx, cancel := context.WithTimeout(l.t.Context(), deadline)
@@ -137,7 +145,7 @@ func (n *labNode) start() {
 			n.mu.Unlock()
 			return cluster.New(cluster.Options{View: l.view(ctx), WaitTimeout: deadline})
 		},
-		Logger: slog.New(slog.DiscardHandler),
+		Logger: slog.New(slog.DiscardHandler), Networks: l.bridges,
 		Step: func(uuid string, a Action) {
 			n.mu.Lock()
 			step := n.step

@@ -81,6 +81,9 @@ func (c *Controller) claim(ctx context.Context, j *job, _ Action) (time.Duration
 		return 0, c.fail(ctx, j, err.Error())
 	}
 	vm := j.w.VM
+	if err := c.connected(ctx, vm); err != nil {
+		return 0, c.fail(ctx, j, err.Error())
+	}
 	txn := new(coord.Txn)
 	record := model.Claim{Disks: images, Owner: c.claimHost(j)}
 	data, err := json.Marshal(record)
@@ -106,6 +109,30 @@ func (c *Controller) claim(ctx context.Context, j *job, _ Action) (time.Duration
 		c.memory.with(j.uuid, (*guest).begin)
 	}
 	return 0, err
+}
+
+// bridgeLimit bounds the wait for the bridges of a guest: the host's networks are made
+// within a second, also after its start.
+const bridgeLimit = 15 * time.Second
+
+// connected waits until the networks of a guest are there on this host.
+func (c *Controller) connected(ctx context.Context, vm *model.VM) error {
+	if c.o.Networks == nil {
+		return nil
+	}
+	spec, err := domxml.Parse(vm.XML)
+	if err != nil {
+		return err
+	}
+	var bridges []string
+	for _, nic := range spec.Networks {
+		if nic.Type == "bridge" {
+			bridges = append(bridges, nic.Source)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, bridgeLimit)
+	defer cancel()
+	return c.o.Networks(ctx, bridges)
 }
 
 // claimHost is this host as it stands in a claim, for a run of the guest to come.

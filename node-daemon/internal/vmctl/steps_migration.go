@@ -142,6 +142,9 @@ func (c *Controller) addIncoming(ctx context.Context, j *job, _ Action) error {
 
 // acceptMigration is the target's agreement, with the instance that will own the guest.
 func (c *Controller) acceptMigration(ctx context.Context, j *job, _ Action) error {
+	if err := c.connected(ctx, j.w.VM); err != nil {
+		return err // it is tried again; the source does not wait for ever
+	}
 	txn := new(coord.Txn)
 	j.putClaim(txn, func(cl *model.Claim) { h := c.claimHost(j); cl.Incoming = &h })
 	j.phase(txn, func(m *model.Migration) {
