@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -30,7 +31,11 @@ type secrets struct {
 func newSecrets() secrets { return secrets{Token: rand.Text(), SecretKey: rand.Text() + rand.Text()} }
 
 func (o Options) daemonFiles(i int, s secrets) ([]host.File, error) {
-	pvcd, err := settings(o.pvcdSettings(i), o.PVCDSettings)
+	base := o.pvcdSettings(i)
+	if o.Networking {
+		maps.Copy(base, o.networkSettings(i))
+	}
+	pvcd, err := settings(base, o.PVCDSettings)
 	if err != nil {
 		return nil, fmt.Errorf("configure pvcd of %s: %w", o.name(i), err)
 	}
@@ -72,6 +77,38 @@ func (o Options) pvcdSettings(i int) map[string]any {
 		"pvc.system.configuration.logging.file_logging":              false,
 		"pvc.system.configuration.logging.stdout_logging":            true,
 		"pvc.system.configuration.logging.console_log_lines":         1000,
+	}
+}
+
+// Upstream is the network of the users, beside that of the hosts on the same wire.
+const (
+	Upstream         = "192.0.2.0/24"
+	UpstreamFloating = "192.0.2.10/24"
+)
+
+// Floating is the address that the primary has in the network of the hosts.
+func (o Options) floating() string {
+	b := o.subnet().Addr().As4()
+	b[3] = 250
+	return netip.PrefixFrom(netip.AddrFrom4(b), o.subnet().Bits()).String()
+}
+
+// networkSettings are for hosts that look after virtual networks.
+func (o Options) networkSettings(i int) map[string]any {
+	const cluster, own = "pvc.cluster.networks.", "pvc.system.configuration.networking."
+	return map[string]any{
+		"pvc.functions.enable_networking": true,
+		cluster + "upstream.domain":       "upstream.test",
+		cluster + "upstream.network":      Upstream,
+		cluster + "upstream.floating_ip":  UpstreamFloating,
+		cluster + "cluster.domain":        "cluster.test",
+		cluster + "cluster.network":       o.subnet().String(),
+		cluster + "cluster.floating_ip":   o.floating(),
+		"pvc.system.migration.peer_uri":   "qemu+tls://{node}/system", // the testbed has no name server
+		own + "upstream.device":           "eth0",
+		own + "upstream.address":          "None",
+		own + "cluster.device":            "eth0",
+		own + "cluster.address":           fmt.Sprintf("%s/%d", o.addr(i), o.subnet().Bits()),
 	}
 }
 

@@ -38,6 +38,8 @@ type Options struct {
 	FSync bool
 	// Linger keeps the cluster running when the calling process has ended.
 	Linger bool
+	// Networking has pvcd look after virtual networks.
+	Networking bool
 	// PVCDSettings and APISettings are laid over the generated configuration,
 	// by dotted key (pvc.system.vm.shutdown_timeout).
 	PVCDSettings map[string]any

@@ -90,7 +90,7 @@ func TestForeignLibrariesStayBehindTheirSeam(t *testing.T) {
 		"github.com/gorilla/sessions": {"api-daemon/internal/auth"},
 
 		"github.com/miekg/dns":           {netctl + "dns", "testbed"},
-		"github.com/vishvananda/netlink": {netctl + "link", netctl + "address", primary},
+		"github.com/vishvananda/netlink": {netctl + "link", netctl + "address", netctl + "firewall"},
 		"github.com/vishvananda/netns":   {netctl + "link"},
 	}
 	for dir, p := range tree(t) {
