@@ -44,6 +44,7 @@ type Network struct {
 	IP6 NetworkIP6
 
 	Leases       []Lease       // by MAC
+	Leases6      []Lease6      // by address
 	Reservations []Reservation // by MAC
 	In, Out      []Rule        // by position
 
@@ -78,6 +79,15 @@ type Lease struct {
 	Hostname string // empty if the guest named none, or one that was refused
 	ClientID string // as dnsmasq writes it: hexadecimal pairs with colons, "*" for none
 	Expiry   int64  // epoch seconds of the primary's clock; 0 never
+}
+
+// Lease6 is an address that DHCPv6 has given to a guest, with the data of its znode.
+type Lease6 struct {
+	Address  netip.Addr `json:"-"`
+	DUID     string     `json:"duid"` // of the client, hexadecimal pairs with colons
+	IAID     string     `json:"iaid"` // as dnsmasq writes it
+	Hostname string     `json:"hostname,omitempty"`
+	Expiry   int64      `json:"expiry"` // epoch seconds of the primary's clock; 0 never
 }
 
 // Reservation is an address that is kept for a MAC.

@@ -61,7 +61,7 @@ func DecodeNetwork(t Tree, vni int) (n *model.Network, ok bool, err error) {
 		Network: d.prefix(NetworkIP6Network, &v.IP6Network), Gateway: d.addr(NetworkIP6Gateway, &v.IP6Gateway),
 		DHCP: d.flag(NetworkDHCP6, &v.DHCP6),
 	}
-	n.Leases, n.Reservations = d.leases(), d.reservations()
+	n.Leases, n.Leases6, n.Reservations = d.leases(), d.leases6(), d.reservations()
 	n.In, n.Out = d.rules(model.DirectionIn), d.rules(model.DirectionOut)
 	return n, true, errors.Join(d.errs...)
 }
@@ -188,34 +188,22 @@ func (d *networkDecoder) rules(dir model.Direction) (out []model.Rule) {
 	return out
 }
 
-// Lease6 is an address that DHCPv6 has given away, as dnsmasq knows it.
-type Lease6 struct {
-	DUID     string `json:"duid"` // of the client, hexadecimal pairs with colons
-	IAID     string `json:"iaid"`
-	Hostname string `json:"hostname,omitempty"`
-	Expiry   int64  `json:"expiry"` // epoch seconds of the primary's clock
-}
-
-// DecodeLeases6 reads the DHCPv6 leases of a network by address.
-func DecodeLeases6(t Tree, vni int) (map[netip.Addr]Lease6, error) {
-	out := map[netip.Addr]Lease6{}
-	var errs []error
-	for _, child := range t.Children(Network(vni, NetworkLeases6)) {
-		path := Network(vni, NetworkLeases6, child)
-		data, _, ok := t.Data(path)
-		if !ok {
+// leases6 are the DHCPv6 leases by address.
+func (d *networkDecoder) leases6() (out []model.Lease6) {
+	for _, child := range d.t.Children(Network(d.vni, NetworkLeases6)) {
+		key := NetworkLeases6 + "/" + child
+		data, _, ok := d.t.Data(Network(d.vni, key))
+		a := d.parseAddr(child, NetworkLeases6)
+		if !ok || !a.IsValid() {
 			continue
 		}
-		a, err := netip.ParseAddr(child)
-		var l Lease6
-		if err == nil {
-			err = json.Unmarshal([]byte(data), &l)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", path, err))
+		l := model.Lease6{Address: a}
+		if err := json.Unmarshal([]byte(data), &l); err != nil {
+			d.fail(key, data, "a DHCPv6 lease")
 			continue
 		}
-		out[a] = l
+		out = append(out, l)
 	}
-	return out, errors.Join(errs...)
+	slices.SortFunc(out, func(a, b model.Lease6) int { return a.Address.Compare(b.Address) })
+	return out
 }

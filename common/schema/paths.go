@@ -101,7 +101,7 @@ const (
 	// Additive keys.
 	NetworkMTU         = "mtu"          // number
 	NetworkNameServers = "name_servers" // addresses with commas
-	NetworkLeases6     = "dhcp6_leases" // children by address, each JSON Lease6
+	NetworkLeases6     = "dhcp6_leases" // children by address, each JSON model.Lease6
 	NetworkServerID    = "dhcp6_serverid"
 	NetworkGenPrefix   = "gen-" // gen-<rand>: identity child
 )

@@ -150,7 +150,9 @@ func WantNetwork(below []string) Interest {
 		return Interest{Data: depth == 4, Children: depth < 4}
 	case schema.NetworkRules: // …/<direction>/<rule>/<key>
 		return Interest{Data: depth == 5, Children: depth < 5}
-	case schema.NetworkLeases6, schema.NetworkServerID:
+	case schema.NetworkLeases6: // …/<address>
+		return Interest{Data: depth == 3, Children: depth == 2}
+	case schema.NetworkServerID:
 		return Interest{}
 	}
 	return Interest{Data: depth == 2 && !strings.HasPrefix(below[1], schema.NetworkGenPrefix)}
