@@ -25,7 +25,8 @@ type Firewall struct {
 	mu     sync.Mutex
 	loaded map[int]state // what this daemon has put there
 	there  map[int]bool  // the tables of ours in the kernel
-	seen   uint32        // the generation of the rule set that loaded and there describe; 0 if it must be looked at
+	drawn  map[int]drawn
+	seen   uint32 // the generation of the rule set that loaded and there describe; 0 if it must be looked at
 }
 
 // state is what is in force for a network.
@@ -40,7 +41,7 @@ func (s state) inForce() bool { return s.sum != [sha256.Size]byte{} }
 // New returns a Firewall that knows nothing yet of what is in force: the first Apply
 // loads every table anew.
 func New(runner run.Runner, log *slog.Logger) *Firewall {
-	return &Firewall{run: runner, log: log, loaded: map[int]state{}}
+	return &Firewall{run: runner, log: log, loaded: map[int]state{}, drawn: map[int]drawn{}}
 }
 
 // Apply makes nftables hold the rules of the managed networks if this host is primary, and
@@ -111,7 +112,7 @@ func (a *apply) look() error {
 	if a.seen != 0 && a.generation == a.seen {
 		return nil
 	}
-	sums, err := loadedTables()
+	sums, err := loadedTables(func(vni int) bool { return a.loaded[vni].inForce() })
 	if err != nil {
 		return err
 	}
@@ -120,7 +121,7 @@ func (a *apply) look() error {
 		a.there[vni] = true
 	}
 	for vni, t := range a.loaded {
-		if sum, ok := sums[vni]; ok && sum == t.sum {
+		if sum, ok := sums[vni]; !t.inForce() || ok && sum == t.sum {
 			continue
 		}
 		if a.seen != 0 {
@@ -140,9 +141,10 @@ func (a *apply) plan(networks []*model.Network) {
 			continue
 		}
 		wanted[n.VNI] = true
-		c := &change{network: n, table: render(n, nil)}
-		if err := grammar(n); err != nil {
-			a.substitute(c, err)
+		d := a.draw(n)
+		c := &change{network: n, table: d.table}
+		if d.bad != nil {
+			a.substitute(c, d.bad)
 		}
 		if t, ok := a.loaded[n.VNI]; !ok || !t.inForce() || !c.adopt && t.text != c.text {
 			a.change = append(a.change, c)
@@ -150,6 +152,7 @@ func (a *apply) plan(networks []*model.Network) {
 	}
 	a.gone = slices.Sorted(maps.Keys(a.there))
 	a.gone = slices.DeleteFunc(a.gone, func(vni int) bool { return wanted[vni] })
+	maps.DeleteFunc(a.drawn, func(vni int, _ drawn) bool { return !wanted[vni] })
 	maps.DeleteFunc(a.loaded, func(vni int, _ state) bool { return !wanted[vni] && !a.there[vni] })
 }
 
@@ -183,7 +186,11 @@ func (a *apply) record() error {
 		a.seen = a.generation
 		return nil
 	}
-	sums, err := loadedTables()
+	changed := map[int]bool{}
+	for _, c := range a.change {
+		changed[c.network.VNI] = true
+	}
+	sums, err := loadedTables(func(vni int) bool { return changed[vni] })
 	if err != nil {
 		return err
 	}

@@ -90,7 +90,9 @@ func generation() (uint32, error) {
 // loadedTables are the tables of ours in the kernel by VNI, each with a digest that changes
 // whenever anything of it is made anew, removed, moved or switched off, by whomever. Handles
 // stand for rules: the kernel never gives one twice in a table, and a rule is not edited in place.
-func loadedTables() (map[int][sha256.Size]byte, error) {
+//
+// Reading rules takes most of the time: only of tables in which the caller is interested.
+func loadedTables(interesting func(vni int) bool) (map[int][sha256.Size]byte, error) {
 	tables, err := ask(unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP, "")
 	if err != nil {
 		return nil, err
@@ -116,6 +118,10 @@ func loadedTables() (map[int][sha256.Size]byte, error) {
 	}
 	out := map[int][sha256.Size]byte{}
 	for vni, sum := range sums {
+		if !interesting(vni) {
+			out[vni] = [sha256.Size]byte{}
+			continue
+		}
 		if err := feedRules(sum, tableOf(vni)); err != nil {
 			return nil, err
 		}
