@@ -43,12 +43,18 @@ func New(o Options) *API {
 	return a
 }
 
+// Headers that all answers have; nobody changes them.
+var (
+	noSniff = []string{"nosniff"}
+	noCache = []string{"private, no-cache"}
+)
+
 // ServeHTTP answers one request.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := newCall(w, r)
-	c.Header().Set("X-Request-Id", c.id)
-	c.Header().Set("X-Content-Type-Options", "nosniff")
-	c.Header().Set("Cache-Control", "private, no-cache")
+	h := c.Header()
+	h.Set("X-Request-Id", c.id)
+	h["X-Content-Type-Options"], h["Cache-Control"] = noSniff, noCache
 	begin := time.Now()
 	defer func() { a.finish(c, r, begin) }()
 	defer a.guardPanic(c, r)

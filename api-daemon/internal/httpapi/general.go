@@ -49,7 +49,7 @@ func (a *API) getMetrics(r *request) (*reply, error) {
 	if w.status >= http.StatusBadRequest {
 		return nil, errs.New(errs.Internal, "collect metrics: %s", bytes.TrimSpace(w.body.Bytes()))
 	}
-	return &reply{media: w.header.Get("Content-Type"), body: w.body.Bytes()}, nil
+	return &reply{media: w.header.Get("Content-Type"), body: [][]byte{w.body.Bytes()}}, nil
 }
 
 // buffer is a response that is kept.

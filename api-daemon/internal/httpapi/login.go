@@ -41,7 +41,7 @@ func (a *API) getLogin(r *request) (*reply, error) {
 		return nil, errs.New(errs.Internal, "login form: %w", err)
 	}
 	r.call.Header().Set("Content-Security-Policy", "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
-	return &reply{media: mediaHTML, body: b.Bytes()}, nil
+	return &reply{media: mediaHTML, body: [][]byte{b.Bytes()}}, nil
 }
 
 // postLogin opens a session.

@@ -42,7 +42,7 @@ var statusOf = map[errs.Kind]int{
 type reply struct {
 	status   int // 0 is 200
 	media    string
-	body     []byte
+	body     [][]byte      // parts, one after the other
 	gzip     func() []byte // the body compressed; nil if that is not offered
 	etag     string
 	location string
@@ -51,7 +51,9 @@ type reply struct {
 // message is the answer of a change.
 func message(s string) *reply { return jsonReply(map[string]string{"message": s}) }
 
-func jsonReply(v any) *reply { return &reply{media: mediaJSON, body: append(encode(v), '\n')} }
+func jsonReply(v any) *reply {
+	return &reply{media: mediaJSON, body: [][]byte{append(encode(v), '\n')}}
+}
 
 // encode renders a value made of maps, structs, texts and finite numbers, which
 // cannot fail. XML stays readable: answers are never taken for HTML.
@@ -92,7 +94,13 @@ func withStatus(status int, text string) *reply {
 // writeTimeout bounds the sending of one answer to a slow client.
 const writeTimeout = 5 * time.Minute
 
-// send writes the reply: one Write of one slice.
+// What stands around the objects of a list.
+var (
+	listBegin = []byte("[")
+	listEnd   = []byte("]\n")
+)
+
+// send writes the reply.
 func (p *reply) send(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	if p.etag != "" {
@@ -102,11 +110,15 @@ func (p *reply) send(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	body := p.body
+	body, size := p.body, 0
+	for _, part := range body {
+		size += len(part)
+	}
 	if p.gzip != nil {
 		h.Set("Vary", "Accept-Encoding")
-		if len(body) >= minGzip && acceptsGzip(r.Header.Values("Accept-Encoding")) {
-			body = p.gzip()
+		if size >= minGzip && acceptsGzip(r.Header.Values("Accept-Encoding")) {
+			body = [][]byte{p.gzip()}
+			size = len(body[0])
 			h.Set("Content-Encoding", "gzip")
 		}
 	}
@@ -114,7 +126,7 @@ func (p *reply) send(w http.ResponseWriter, r *http.Request) {
 		h.Set("Location", p.location)
 	}
 	h.Set("Content-Type", p.media)
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Content-Length", strconv.Itoa(size))
 	// A recorder of a test has no deadline; everything else has.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 	status := p.status
@@ -122,7 +134,9 @@ func (p *reply) send(w http.ResponseWriter, r *http.Request) {
 		status = http.StatusOK
 	}
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // a client that is gone cannot be told
+	for _, part := range body {
+		_, _ = w.Write(part) // a client that is gone cannot be told
+	}
 }
 
 // minGzip is the size below which compressing saves no packet.

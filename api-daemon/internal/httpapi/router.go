@@ -39,7 +39,7 @@ func (a *API) newRouter(rows []route) http.Handler {
 		if e == nil {
 			e = &endpoint{api: a, path: row.path, methods: make(map[string]*bound)}
 			endpoints[row.path] = e
-			m.Path(row.path).Handler(e)
+			m.MatcherFunc(beginsLike(row.path)).Path(row.path).Handler(e)
 		}
 		b := &bound{route: row, body: bodyReader{known: knownNames(row), rawXML: row.rawXML}}
 		e.methods[row.method] = b
@@ -56,6 +56,19 @@ func (a *API) newRouter(rows []route) http.Handler {
 		e.allow = strings.Join(names, ", ")
 	}
 	return normalized(m)
+}
+
+// beginsLike spares the path's regular expression for requests that cannot match it:
+// the router asks one route after the other.
+func beginsLike(path string) mux.MatcherFunc {
+	fixed, _, _ := strings.Cut(path, "{")
+	return func(r *http.Request, _ *mux.RouteMatch) bool {
+		raw := r.URL.RawPath
+		if raw == "" {
+			raw = r.URL.Path
+		}
+		return strings.HasPrefix(raw, fixed)
+	}
 }
 
 // knownNames are the spellings a route looks at, and the token.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -14,8 +15,9 @@ type shelf[V comparable] struct {
 	mu    sync.Mutex
 	items map[string]shelved[V]
 
-	build sync.Mutex // held by the one who makes the next list
-	list  atomic.Pointer[prepared]
+	build  sync.Mutex // held by the one who makes the next list
+	pieces []piece[V] // of the last list, guarded by build
+	list   atomic.Pointer[prepared]
 }
 
 type shelved[V comparable] struct {
@@ -32,7 +34,7 @@ type item[V comparable] struct {
 // prepared is a complete list of one generation.
 type prepared struct {
 	generation uint64
-	json       []byte
+	parts      [][]byte // one after the other
 	once       sync.Once
 	zipped     []byte
 }
@@ -68,78 +70,102 @@ func (s *shelf[V]) whole(wanted uint64, collect func() (uint64, []item[V]), rend
 		return p
 	}
 	generation, items := collect()
-	p := &prepared{generation: generation}
-	p.json = s.join(items, render)
+	s.pieces = s.cut(items, s.pieces, render)
+	s.keep(len(items))
+	p := &prepared{generation: generation, parts: texts(s.pieces)}
 	s.list.Store(p)
 	return p
 }
 
-// join makes the list and then keeps the objects as parts of it, so that each is in
-// memory once. What is not in the list is forgotten.
-func (s *shelf[V]) join(items []item[V], render func(V) []byte) []byte {
-	texts, size := s.texts(items, render)
-	out := joinJSON(texts, size)
-	kept := make(map[string]shelved[V], len(items))
-	at := 1
-	for i, it := range items {
-		end := at + len(texts[i])
-		kept[it.id] = shelved[V]{it.of, out[at:end:end]}
-		at = end + 1
+// keep makes the pieces the place where the objects are, so that each is in memory
+// once. What is not in the list is forgotten.
+func (s *shelf[V]) keep(n int) {
+	kept := make(map[string]shelved[V], n)
+	for _, p := range s.pieces {
+		for i, it := range p.items {
+			kept[it.id] = shelved[V]{it.of, p.objects[i]}
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.items = kept
-	return out
 }
 
-// manyItems are shared among the processors: rendering thousands takes seconds.
+// some renders a part of the objects as a list.
+func (s *shelf[V]) some(items []item[V], render func(V) []byte) [][]byte {
+	return texts(s.cut(items, nil, render))
+}
+
+// piece is a part of a list, so that a change of one object copies a piece of the list
+// and not all of it: that is megabytes with thousands of VMs.
+type piece[V comparable] struct {
+	items       []item[V]
+	objects     [][]byte // parts of json
+	json        []byte   // with what stands before, between and behind the objects
+	first, last bool     // of the list
+}
+
+// manyItems are the objects of a piece. Pieces are shared among the processors:
+// rendering thousands of objects takes seconds.
 const manyItems = 256
 
-// texts returns the objects' JSON and the size of the list of them.
-func (s *shelf[V]) texts(items []item[V], render func(V) []byte) (texts [][]byte, size int) {
-	texts = make([][]byte, len(items))
+// cut makes a list in pieces; those of the old one that have not changed stay.
+func (s *shelf[V]) cut(items []item[V], old []piece[V], render func(V) []byte) []piece[V] {
+	pieces := []piece[V]{{first: true, last: true, json: []byte("[]\n")}}
+	if len(items) > 0 {
+		pieces = make([]piece[V], (len(items)+manyItems-1)/manyItems)
+	}
 	var next atomic.Int64
 	work := func() {
-		for {
-			from := int(next.Add(manyItems)) - manyItems
-			if from >= len(items) {
-				return
-			}
-			for i := from; i < min(from+manyItems, len(items)); i++ {
-				texts[i] = s.get(items[i].id, items[i].of, render)
+		for i := int(next.Add(1)) - 1; i*manyItems < len(items); i = int(next.Add(1)) - 1 {
+			these := items[i*manyItems : min((i+1)*manyItems, len(items))]
+			first, last := i == 0, i == len(pieces)-1
+			if i < len(old) && old[i].first == first && old[i].last == last && slices.Equal(old[i].items, these) {
+				pieces[i] = old[i]
+			} else {
+				pieces[i] = s.piece(these, first, last, render)
 			}
 		}
 	}
 	var helpers sync.WaitGroup
-	for range min(len(items)/manyItems, runtime.GOMAXPROCS(0)-1) {
+	for range min(len(pieces), runtime.GOMAXPROCS(0)) - 1 {
 		helpers.Go(work)
 	}
 	work()
 	helpers.Wait()
-	size = len("[]\n")
-	for _, t := range texts {
-		size += len(t) + 1
-	}
-	return texts, size
+	return pieces
 }
 
-// joinJSON makes a JSON list of texts.
-func joinJSON(texts [][]byte, size int) []byte {
-	out := make([]byte, 0, size)
-	out = append(out, '[')
-	for i, t := range texts {
-		if i > 0 {
-			out = append(out, ',')
+func (s *shelf[V]) piece(items []item[V], first, last bool, render func(V) []byte) piece[V] {
+	p := piece[V]{items: items, objects: make([][]byte, len(items)), first: first, last: last}
+	size := len("]\n")
+	for i, it := range items {
+		p.objects[i] = s.get(it.id, it.of, render)
+		size += len(p.objects[i]) + 1
+	}
+	p.json = make([]byte, 0, size)
+	for i, object := range p.objects {
+		separator := byte(',')
+		if first && i == 0 {
+			separator = '['
 		}
-		out = append(out, t...)
+		p.json = append(p.json, separator)
+		at := len(p.json)
+		p.json = append(p.json, object...)
+		p.objects[i] = p.json[at:len(p.json):len(p.json)]
 	}
-	return append(out, ']', '\n')
+	if last {
+		p.json = append(p.json, "]\n"...)
+	}
+	return p
 }
 
-// some renders a part of the objects as a list.
-func (s *shelf[V]) some(items []item[V], render func(V) []byte) []byte {
-	texts, size := s.texts(items, render)
-	return joinJSON(texts, size)
+func texts[V comparable](pieces []piece[V]) [][]byte {
+	out := make([][]byte, len(pieces))
+	for i := range pieces {
+		out[i] = pieces[i].json
+	}
+	return out
 }
 
 // gzip returns the list compressed; it is made once, when first asked for.
@@ -147,7 +173,9 @@ func (p *prepared) gzip() []byte {
 	p.once.Do(func() {
 		var b bytes.Buffer
 		z, _ := gzip.NewWriterLevel(&b, gzip.BestSpeed) // fails for an unknown level only
-		_, _ = z.Write(p.json)                          // a buffer takes everything
+		for _, part := range p.parts {
+			_, _ = z.Write(part) // a buffer takes everything
+		}
 		_ = z.Close()
 		p.zipped = b.Bytes()
 	})

@@ -9,6 +9,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -140,14 +141,45 @@ func (c *counted) Write(p []byte) (int, error) {
 	return c.ResponseWriter.Write(p)
 }
 
-func TestListIsOneWrite(t *testing.T) {
+func TestAShortListIsOneWrite(t *testing.T) {
 	b := newBench(t)
-	for _, target := range []string{"/api/v1/vm", "/api/v1/node", "/api/v1/vm/web1", "/api/v1/vm?limit=1"} {
+	for _, target := range []string{"/api/v1/vm", "/api/v1/node", "/api/v1/vm?limit=1"} {
 		w := &counted{ResponseWriter: httptest.NewRecorder()}
 		b.ServeHTTP(w, asked("GET", target))
 		if w.writes != 1 {
 			t.Errorf("%s: %d writes", target, w.writes)
 		}
+	}
+}
+
+func joined(parts [][]byte) string { return string(bytes.Join(parts, nil)) }
+
+func TestAChangeCopiesAPieceOfTheList(t *testing.T) {
+	const n = 4 * manyItems
+	s := newShelf[int]()
+	items := make([]item[int], n)
+	for i := range items {
+		items[i] = item[int]{strconv.Itoa(i), i}
+	}
+	generation := uint64(0)
+	list := func() [][]byte {
+		generation++
+		return s.whole(generation, func() (uint64, []item[int]) { return generation, slices.Clone(items) }, func(v int) []byte { return fmt.Append(nil, v) }).parts
+	}
+	before := list()
+	items[manyItems].of = -1
+	for i, part := range list() {
+		if same := &part[0] == &before[i][0]; same != (i != 1) {
+			t.Errorf("piece %d is the old one: %v", i, same)
+		}
+	}
+	items = append(items, item[int]{"more", 7})
+	if got := joined(list()); !strings.HasSuffix(got, fmt.Sprintf(",%d,7]\n", n-1)) || !json.Valid([]byte(got)) {
+		t.Errorf("with one more: …%s", got[len(got)-20:])
+	}
+	items = items[:manyItems]
+	if got := joined(list()); !json.Valid([]byte(got)) || !strings.HasSuffix(got, fmt.Sprintf(",%d]\n", manyItems-1)) {
+		t.Errorf("with less: …%s", got[len(got)-20:])
 	}
 }
 
@@ -157,7 +189,7 @@ func TestObjectsAreRenderedOncePerChange(t *testing.T) {
 	render := func(v int) []byte { rendered++; return fmt.Append(nil, v) }
 	items := []item[int]{{"a", 1}, {"b", 2}}
 	list := func(generation uint64) string {
-		return string(s.whole(generation, func() (uint64, []item[int]) { return generation, items }, render).json)
+		return joined(s.whole(generation, func() (uint64, []item[int]) { return generation, items }, render).parts)
 	}
 	if got := list(1); got != "[1,2]\n" || rendered != 2 {
 		t.Errorf("%q, %d rendered", got, rendered)
@@ -291,10 +323,10 @@ func TestALongListIsInOrderWhoeverRendersIt(t *testing.T) {
 		text := "[" + strings.Join(want, ",") + "]\n"
 		s := newShelf[int]()
 		list := s.whole(1, func() (uint64, []item[int]) { return 1, items }, render)
-		if string(list.json) != text {
-			t.Errorf("list of %d items is %.80s", n, list.json)
+		if got := joined(list.parts); got != text {
+			t.Errorf("list of %d items is %.80s", n, got)
 		}
-		if got := s.some(items, func(int) []byte { return []byte("made again") }); string(got) != text {
+		if got := s.some(items, func(int) []byte { return []byte("made again") }); joined(got) != text {
 			t.Errorf("list of %d kept items is %.80s", n, got)
 		}
 	}

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"sync"
@@ -34,7 +33,7 @@ func newShelves(m Mirror, instance string) *shelves {
 }
 
 func (s *shelves) etag(what string, generation uint64) string {
-	return fmt.Sprintf(`W/"%s-%s-%d"`, s.instance, what, generation)
+	return `W/"` + s.instance + "-" + what + "-" + strconv.FormatUint(generation, 10) + `"`
 }
 
 // specChunk is how many documents are parsed while the view is held.
@@ -67,7 +66,7 @@ func (s *shelves) vmList() *reply {
 	var wanted uint64
 	s.mirror.Read(func(p Picture) { wanted = p.VMGeneration() })
 	list := s.vms.whole(wanted, s.collectVMs, s.renderVM)
-	return &reply{media: mediaJSON, body: list.json, gzip: list.gzip, etag: s.etag("vm", list.generation)}
+	return &reply{media: mediaJSON, body: list.parts, gzip: list.gzip, etag: s.etag("vm", list.generation)}
 }
 
 func (s *shelves) collectVMs() (generation uint64, items []item[*model.VM]) {
@@ -91,12 +90,17 @@ func (s *shelves) someVMs(generation uint64, vms []*model.VM) *reply {
 	return &reply{media: mediaJSON, body: s.vms.some(vmItems(vms), s.renderVM), etag: s.etag("vm", generation)}
 }
 
+// oneVM is the list of one VM.
+func (s *shelves) oneVM(generation uint64, vm *model.VM) *reply {
+	return &reply{media: mediaJSON, body: [][]byte{listBegin, s.vms.get(vm.UUID, vm, s.renderVM), listEnd}, etag: s.etag("vm", generation)}
+}
+
 // nodeList is the list of all nodes.
 func (s *shelves) nodeList() *reply {
 	var wanted uint64
 	s.mirror.Read(func(p Picture) { wanted = p.Generation() })
 	list := s.nodes.whole(wanted, s.collectNodes, renderNode)
-	return &reply{media: mediaJSON, body: list.json, gzip: list.gzip, etag: s.etag("node", list.generation)}
+	return &reply{media: mediaJSON, body: list.parts, gzip: list.gzip, etag: s.etag("node", list.generation)}
 }
 
 func (s *shelves) collectNodes() (uint64, []item[nodeState]) {

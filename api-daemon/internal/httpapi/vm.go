@@ -60,7 +60,7 @@ func (a *API) getVM(r *request) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.shelves.someVMs(generation, []*model.VM{vm}), nil
+	return a.shelves.oneVM(generation, vm), nil
 }
 
 func (a *API) defineVM(r *request) (*reply, error) {
@@ -120,7 +120,7 @@ func (a *API) dumpVM(r *request) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &reply{media: mediaXML, body: []byte(vm.XML)}, nil
+	return &reply{media: mediaXML, body: [][]byte{[]byte(vm.XML)}}, nil
 }
 
 // consoleLines is how much of a console is shown when no number is given.
