@@ -2,7 +2,6 @@ package firewall
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -96,21 +95,7 @@ func TestACheckedRuleIsOneRuleWhenItIsLoaded(t *testing.T) {
 		fmt.Fprintf(&text, "table inet pvc-1 {\n\tchain c%d {\n\t\tcounter %s\n\t}\n}\n", i, rule)
 	}
 	nft(t, text.String(), "-f", "-")
-	var listed struct {
-		Nftables []map[string]struct{ Chain, Name string }
-	}
-	if err := json.Unmarshal([]byte(nft(t, "", "-j", "list", "ruleset")), &listed); err != nil {
-		t.Fatal(err)
-	}
-	objects, rules := map[string]int{}, map[string]int{}
-	for _, o := range listed.Nftables {
-		for kind, v := range o {
-			objects[kind]++
-			if kind == "rule" {
-				rules[v.Chain]++
-			}
-		}
-	}
+	objects, rules := listed(t)
 	want := map[string]int{"metainfo": 1, "table": 1, "chain": len(good), "rule": len(good)}
 	if d := cmp.Diff(want, objects); d != "" {
 		t.Errorf("objects: want (-), got (+):\n%s", d)
