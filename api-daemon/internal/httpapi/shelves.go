@@ -140,7 +140,7 @@ func (s *shelves) networkList() *reply {
 		generation, networks := s.snapshotNetworks()
 		return generation, networkItems(networks)
 	}, renderNetwork)
-	return &reply{media: mediaJSON, body: list.json, gzip: list.gzip, etag: s.etag("network", list.generation)}
+	return &reply{media: mediaJSON, body: list.parts, gzip: list.gzip, etag: s.etag("network", list.generation)}
 }
 
 func (s *shelves) snapshotNetworks() (generation uint64, networks []*model.Network) {
