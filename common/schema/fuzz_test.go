@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/parallelvirtualcluster/pvc/common/model"
 	"github.com/parallelvirtualcluster/pvc/common/schema"
 	"github.com/parallelvirtualcluster/pvc/testbed/compat"
 )
@@ -73,6 +74,41 @@ func FuzzDecodeNode(f *testing.F) {
 		}
 		if n.Alive() != (len(tree.Children("/nodes/hv1/session")) > 0) {
 			t.Errorf("alive %v with %v", n.Alive(), tree.Children("/nodes/hv1/session"))
+		}
+	})
+}
+
+func FuzzDecodeNetwork(f *testing.F) {
+	f.Add("office", "nettype=managed\ndomain=office.local\nip4_network=10.0.0.0/24\nip4_gateway=10.0.0.1\ndhcp4_flag=True\nmtu=1400\nname_servers=10.0.0.53,,::1\ngen-1=")
+	f.Add("", "nettype=bridged\nmtu=-1\nip6_network=::ffff:1.2.3.4/96\nip6_gateway=fe80::1%eth0\ndhcp6_flag=yes")
+	f.Add("x", "nettype=x\ndhcp4_leases=\ndhcp4_leases/52:54:00:00:00:01=\ndhcp4_leases/52:54:00:00:00:01/ipaddr=10.0.0.5\ndhcp4_leases/52:54:00:00:00:01/expiry=-5")
+	f.Add("x", "nettype=managed\ndhcp4_reservations=\ndhcp4_reservations/AA-bb=static\nfirewall_rules=\nfirewall_rules/in=\nfirewall_rules/in/a=\nfirewall_rules/in/a/order=1e3\nfirewall_rules/in/a/rule=drop")
+	f.Fuzz(func(t *testing.T, description, text string) {
+		tree := anyTree("/networks/100", description, text)
+		n, ok, err := schema.DecodeNetwork(tree, 100)
+		if typ := tree["/networks/100/nettype"]; ok != (typ != "" && typ != "None") {
+			t.Fatalf("type %q: ok %v", typ, ok)
+		}
+		if !ok {
+			return
+		}
+		if n.MTU < 0 || n.IP4.Network.IsValid() && n.IP4.Network != n.IP4.Network.Masked() || n.IP6.Gateway.Zone() != "" {
+			t.Errorf("%+v", n)
+		}
+		for _, l := range n.Leases {
+			if mac, merr := model.ParseMAC(l.MAC); merr != nil || mac != l.MAC || !l.Address.IsValid() || l.Expiry < 0 {
+				t.Errorf("lease %+v", l)
+			}
+		}
+		for _, rules := range [][]model.Rule{n.In, n.Out} {
+			for i, r := range rules {
+				if r.Text == "" || r.Order < 0 || i > 0 && r.Order < rules[i-1].Order {
+					t.Errorf("rules %+v", rules)
+				}
+			}
+		}
+		if mtu := tree["/networks/100/mtu"]; strings.ContainsAny(mtu, " abcdefghijklmnopqrstuvwxyz") && err == nil {
+			t.Errorf("MTU %q is not reported", mtu)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package schema_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -108,6 +109,40 @@ func TestVMsOfAnOldTreeAreReadExactly(t *testing.T) {
 	}
 }
 
+func TestNetworksOfAnOldTreeAreReadExactly(t *testing.T) {
+	tree := old(t)
+	want := map[int]*model.Network{
+		7: {VNI: 7, Description: "uplink", Type: model.NetworkBridged},
+		100: {
+			VNI: 100, Description: "office", Type: model.NetworkManaged, Domain: "office.local",
+			IP4: model.NetworkIP4{Network: netip.MustParsePrefix("10.100.0.0/24"), Gateway: netip.MustParseAddr("10.100.0.1"), DHCP: true,
+				Start: netip.MustParseAddr("10.100.0.100"), End: netip.MustParseAddr("10.100.0.199")},
+			Leases:       []model.Lease{{MAC: "52:54:00:00:00:01", Address: netip.MustParseAddr("10.100.0.100"), Hostname: "web1", ClientID: "*", Expiry: 1561942800}},
+			Reservations: []model.Reservation{{MAC: "52:54:00:00:00:02", Address: netip.MustParseAddr("10.100.0.10")}},
+			In:           []model.Rule{{Name: "web", Text: "tcp dport 80 counter accept"}},
+		},
+	}
+	got := map[int]*model.Network{}
+	for _, name := range tree.Children(schema.Networks) {
+		vni, ok := schema.ParseVNI(name)
+		n, there, err := schema.DecodeNetwork(tree, vni)
+		if !ok || !there || err != nil {
+			t.Fatalf("%s: %v, %v, %v", name, ok, there, err)
+		}
+		got[vni] = n
+	}
+	ignored := cmp.Options{cmpopts.IgnoreTypes(model.NetworkVersions{}), cmpopts.IgnoreFields(model.Rule{}, "Version"), cmpopts.EquateEmpty(), addresses}
+	if d := cmp.Diff(want, got, ignored); d != "" {
+		t.Errorf("networks (-want +got):\n%s", d)
+	}
+}
+
+// addresses compares values of netip, which hide what they are made of.
+var addresses = cmp.Options{
+	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+}
+
 func TestVersionsAreThoseOfTheirOwnKeys(t *testing.T) {
 	tree := old(t)
 	at := func(path string) int32 {
@@ -132,6 +167,18 @@ func TestVersionsAreThoseOfTheirOwnKeys(t *testing.T) {
 	}
 	if d := cmp.Diff(wantNode, n.Versions); d != "" {
 		t.Errorf("node (-want +got):\n%s", d)
+	}
+	office, _, _ := schema.DecodeNetwork(tree, 100)
+	key = func(name string) int32 { return at("/networks/100/" + name) }
+	wantNetwork := model.NetworkVersions{
+		Description: at("/networks/100"), Domain: key("domain"), IP4Network: key("ip4_network"), IP4Gateway: key("ip4_gateway"), DHCP4: key("dhcp4_flag"),
+		DHCP4Start: key("dhcp4_start"), DHCP4End: key("dhcp4_end"), IP6Network: key("ip6_network"), IP6Gateway: key("ip6_gateway"), DHCP6: key("dhcp6_flag"),
+	}
+	if d := cmp.Diff(wantNetwork, office.Versions); d != "" {
+		t.Errorf("network (-want +got):\n%s", d)
+	}
+	if v := key("firewall_rules/in/web/order"); office.In[0].Version != v {
+		t.Errorf("rule: %d, want %d", office.In[0].Version, v)
 	}
 }
 
@@ -162,7 +209,20 @@ func TestEveryKeyOfTheOldLayoutHasItsPathHere(t *testing.T) {
 	} {
 		ours[schema.VM(web1, key)] = true
 	}
-	ours[schema.Node("hv1")], ours[schema.VM(web1)] = true, true
+	for _, key := range []string{
+		schema.NetworkType, schema.NetworkDomain, schema.NetworkIP4Network, schema.NetworkIP4Gateway, schema.NetworkDHCP4, schema.NetworkDHCP4Start,
+		schema.NetworkDHCP4End, schema.NetworkIP6Network, schema.NetworkIP6Gateway, schema.NetworkDHCP6, schema.NetworkLeases,
+		schema.NetworkReservations, schema.NetworkRules, schema.NetworkRules + "/in", schema.NetworkRules + "/out",
+		schema.NetworkLeases + "/52:54:00:00:00:01", schema.NetworkLeases + "/52:54:00:00:00:01/" + schema.LeaseExpiry,
+		schema.NetworkLeases + "/52:54:00:00:00:01/" + schema.LeaseAddress, schema.NetworkLeases + "/52:54:00:00:00:01/" + schema.LeaseHostname,
+		schema.NetworkLeases + "/52:54:00:00:00:01/" + schema.LeaseClientID,
+		schema.NetworkReservations + "/52:54:00:00:00:02", schema.NetworkReservations + "/52:54:00:00:00:02/" + schema.LeaseAddress,
+		schema.NetworkReservations + "/52:54:00:00:00:02/" + schema.LeaseHostname,
+		schema.NetworkRules + "/in/web", schema.NetworkRules + "/in/web/" + schema.RuleOrder, schema.NetworkRules + "/in/web/" + schema.RuleText,
+	} {
+		ours[schema.Network(100, key)] = true
+	}
+	ours[schema.Node("hv1")], ours[schema.VM(web1)], ours[schema.Network(100)] = true, true, true
 	tree := old(t)
 	for path := range ours {
 		if _, there := tree[path]; !there {
@@ -170,7 +230,8 @@ func TestEveryKeyOfTheOldLayoutHasItsPathHere(t *testing.T) {
 		}
 	}
 	for path := range tree {
-		checked := strings.HasPrefix(path, "/nodes/hv1") || strings.HasPrefix(path, "/domains/"+web1) || strings.Count(path, "/") == 1
+		checked := strings.HasPrefix(path, "/nodes/hv1") || strings.HasPrefix(path, "/domains/"+web1) ||
+			strings.HasPrefix(path, "/networks/100") || strings.Count(path, "/") == 1
 		if checked && !ours[path] && path != "/service" {
 			t.Errorf("%s has no name in the schema", path)
 		}
