@@ -3,6 +3,7 @@
 # The first process of the Linux guest. Words on the kernel command line:
 #   seq=MS  write a sequence every MS milliseconds   hb=S  heartbeat every S seconds (default 1)
 #   ip=A/L  static address on eth0                   noacpi  ignore the power button
+#   host=N  host name told to the DHCP server
 # Lines on the console: poweroff, reboot, panic, or any command of busybox.
 PATH=/bin
 mount -t proc proc /proc
@@ -10,13 +11,14 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev 2>/dev/null
 for module in /modules/*; do insmod "$module"; done
 
-hb=1 seq='' ip='' acpi=1
+hb=1 seq='' ip='' acpi=1 host=''
 read -r line < /proc/cmdline
 for word in $line; do
   case $word in
     hb=*) hb=${word#*=} ;;
     seq=*) seq=${word#*=} ;;
     ip=*) ip=${word#*=} ;;
+    host=*) host=${word#*=} ;;
     noacpi) acpi=0 ;;
   esac
 done
@@ -29,7 +31,7 @@ network() {
   if [ -n "$ip" ]; then
     ip addr add "$ip" dev eth0
   else
-    udhcpc -i eth0 -s /dhcp.sh -t 40 -T 1 -A 2 -S >/dev/null 2>&1 &
+    udhcpc -i eth0 -s /dhcp.sh ${host:+-x "hostname:$host"} -O mtu -O search -t 40 -T 1 -A 2 -S >/dev/null 2>&1 &
   fi
 }
 

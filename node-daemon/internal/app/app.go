@@ -41,6 +41,8 @@ type daemon struct {
 	store      *consoleStore
 	vms        *vmctl.Controller
 	registrar  *liveness.Registrar
+	networks   *networks // nil if this host does not look after networks
+	health     []string  // what was found wrong with the host at the start, as sentences
 }
 
 func serve(ctx context.Context, c *config.Node, stdout io.Writer) error {
@@ -61,6 +63,11 @@ func serve(ctx context.Context, c *config.Node, stdout io.Writer) error {
 	d := &daemon{config: c, host: host, log: log, hypervisor: driver, coord: coord.Options{
 		Servers: config.Servers(c.Cluster.Coordinators), Timeout: c.Cluster.ZooKeeper.SessionTimeout, Digest: digest.Reveal(),
 	}}
+	if c.Functions.Networking {
+		if d.networks, err = d.newNetworks(); err != nil {
+			return err
+		}
+	}
 	d.store = new(consoleStore)
 	d.console = console.New(d.consoleOptions())
 	d.vms = d.newController(libvirt.NewPeer())
@@ -72,6 +79,9 @@ func serve(ctx context.Context, c *config.Node, stdout io.Writer) error {
 	group.Add("reload", reloads)
 	group.Add("libvirt", driver)    // guests are looked at through it until the last moment
 	group.Add("console", d.console) // saves what is left when the VMs are let go
+	if d.networks != nil {
+		d.networks.add(&group)
+	}
 	group.Add("registration", service.RunFunc(func(ctx context.Context) error { return d.registrar.Run(ctx, d.work) }))
 	return group.Run(ctx)
 }
@@ -93,18 +103,22 @@ func (d *daemon) newRegistrar() *liveness.Registrar {
 func (d *daemon) newController(peer hypervisor.Peer) *vmctl.Controller {
 	c := d.config
 	m := vmctl.Migration{PeerURI: c.PeerURI, BandwidthMiB: c.Migration.BandwidthMiB, TLS: c.Migration.EncryptMemory, Parallel: c.Migration.Parallel}
+	var bridges func(context.Context, []string) error
+	if d.networks != nil {
+		bridges = d.networks.controller.Ready
+	}
 	return vmctl.New(vmctl.Options{
 		Dial: zk.Dial, Servers: d.coord.Servers, Timeout: d.coord.Timeout, Digest: d.coord.Digest,
 		Hypervisor: d.hypervisor, Peer: peer, Processes: hypervisor.Processes{}, Console: d.console, Migration: m,
 		Limits:         vmctl.Limits{Shutdown: c.VM.ShutdownTimeout, Handshake: 30 * time.Second, Silence: time.Second},
 		ParallelStarts: c.VM.ParallelStarts, CrashLimit: c.VM.CrashLimit, CrashWindow: c.VM.CrashWindow,
-		Cluster: d.rules, Step: gate, Logger: d.log.Logger,
+		Cluster: d.rules, Step: gate, Networks: bridges, Logger: d.log.Logger,
 	})
 }
 
 // facts are what the host tells about itself.
 func (d *daemon) facts(ctx context.Context) (model.NodeFacts, error) {
-	f := model.NodeFacts{Version: version.Version, MachineID: d.host.MachineID, MigrationURI: d.config.PeerURI(d.config.Name)}
+	f := model.NodeFacts{Version: version.Version, MachineID: d.host.MachineID, MigrationURI: d.config.PeerURI(d.config.Name), Health: d.health}
 	if a := d.config.Networking.Cluster.Address; a.IsValid() {
 		f.Address = a.Addr().String()
 	}

@@ -61,10 +61,14 @@ func (d *daemon) duties(s *liveness.Session) []primary.Role {
 	overview := primary.NewOverview(primary.OverviewOptions{
 		Session: s, Dial: zk.Dial, Coord: d.coord, Answers: primary.HostAnswers, Logger: d.log.Logger,
 	})
-	return []primary.Role{
+	roles := []primary.Role{
 		primary.NewDuty("settings", publisher.Run, failed),
 		primary.NewDuty("overview", overview.Run, failed),
 	}
+	if d.networks != nil {
+		roles = append(roles, d.networks.controller.Role())
+	}
+	return roles
 }
 
 // rules opens the rules over a view of the whole cluster, for as long as ctx lasts.

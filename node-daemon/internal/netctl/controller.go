@@ -31,7 +31,6 @@ type Options struct {
 	DHCP      DHCP
 	DNS       DNS
 	DNSPort   uint16
-	Upstream  []netip.Addr // name servers for names that are not ours
 	Logger    *slog.Logger
 }
 

@@ -57,14 +57,14 @@ func gateways(networks []*model.Network) (out []addressPlace) {
 	return out
 }
 
-func dhcpNetworks(networks []*model.Network, upstream []netip.Addr) (out []dhcp.Network) {
+func dhcpNetworks(networks []*model.Network) (out []dhcp.Network) {
 	for _, n := range managed(networks) {
 		if !n.IP4.DHCP && !n.IP6.DHCP {
 			continue
 		}
 		out = append(out, dhcp.Network{
 			VNI: n.VNI, Bridge: n.Bridge(), Domain: n.Domain, MTU: n.MTU, NameServers: n.NameServers,
-			IP4: n.IP4, IP6: n.IP6, Reservations: n.Reservations, Upstream: upstream,
+			IP4: n.IP4, IP6: n.IP6, Reservations: n.Reservations,
 		})
 	}
 	return out
@@ -93,22 +93,33 @@ func zones(networks []*model.Network) (out []dns.Zone) {
 }
 
 // hosts are the names of a network: those reserved, and of the leases the first that
-// has a name which is not taken.
+// has a name which is not taken. A guest with leases of both families has both addresses.
 func hosts(n *model.Network) (out []dns.Host) {
-	taken := map[string]bool{}
-	add := func(name string, a netip.Addr) {
-		if name != "" && !taken[name] {
-			taken[name] = true
-			out = append(out, dns.Host{Name: name, Addrs: []netip.Addr{a}})
+	known := map[string]int{}
+	var reserved, leased, leased6 = map[string]bool{}, map[string]bool{}, map[string]bool{}
+	add := func(name string, a netip.Addr, taken ...map[string]bool) {
+		name, err := model.ParseHostname(name)
+		for _, t := range taken {
+			if err != nil || t[name] {
+				return
+			}
 		}
+		taken[0][name] = true
+		if i, there := known[name]; there {
+			out[i].Addresses = append(out[i].Addresses, a)
+			return
+		}
+		known[name] = len(out)
+		out = append(out, dns.Host{Name: name, Addresses: []netip.Addr{a}})
 	}
 	for _, r := range n.Reservations {
-		add(r.Hostname, r.Address)
+		add(r.Hostname, r.Address, reserved)
 	}
 	for _, l := range n.Leases {
-		if name, err := model.ParseHostname(l.Hostname); err == nil {
-			add(name, l.Address)
-		}
+		add(l.Hostname, l.Address, leased, reserved)
+	}
+	for _, l := range n.Leases6 {
+		add(l.Hostname, l.Address, leased6)
 	}
 	return out
 }
@@ -117,7 +128,7 @@ func hosts(n *model.Network) (out []dns.Host) {
 func vniOf(bridge string) (vni int, ours bool) {
 	text, ok := strings.CutPrefix(bridge, "vmbr")
 	vni, err := strconv.Atoi(text)
-	return vni, ok && err == nil && model.BridgeOf(vni) == bridge
+	return vni, ok && err == nil && vni > 0 && model.BridgeOf(vni) == bridge
 }
 
 // present says whether the network of a bridge is known and its bridge is there.

@@ -54,7 +54,7 @@ func (c *Controller) passRole(ctx context.Context, l look) {
 	c.reportEach("firewall", l.networks, c.o.Firewall.Apply(ctx, true, managed(l.networks)))
 	c.o.DNS.Update(zones(l.networks))
 	c.report("DNS", c.o.DNS.Listen(nameServers(l.networks, c.o.Floating, c.o.DNSPort)))
-	c.reportEach("DHCP", l.networks, c.o.DHCP.Apply(ctx, dhcpNetworks(l.networks, c.o.Upstream)))
+	c.reportEach("DHCP", l.networks, c.o.DHCP.Apply(ctx, dhcpNetworks(l.networks)))
 }
 
 // report logs a trouble once, and its end.

@@ -1,0 +1,76 @@
+package nets
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// lease is what the API shows of a lease.
+type lease struct {
+	Hostname  string `json:"hostname"`
+	Address   string `json:"ip4_address"`
+	MAC       string `json:"mac_address"`
+	Timestamp string `json:"timestamp"`
+}
+
+const webMAC = "52:54:00:00:64:0a"
+
+func TestGuestsOfAManagedNetworkHaveAddressesNamesAndAGateway(t *testing.T) {
+	network(t, "100", "office", "domain", "office.test", "ip4_network", "10.100.0.0/24", "ip4_gateway", "10.100.0.1",
+		"dhcp4", "True", "dhcp4_start", "10.100.0.100", "dhcp4_end", "10.100.0.199",
+		"ip6_network", "fd00:100::/64", "ip6_gateway", "fd00:100::1")
+	do(t, http.MethodPost, "/network/office/lease", "macaddress", webMAC, "ipaddress", "10.100.0.10", "hostname", "web")
+	p := primary(t)
+	web := start(t, "nnweb", "vmbr100", p, webMAC, "")
+	db := start(t, "nndb", "vmbr100", secondary(t), "", "")
+
+	if got := web.address(t); got != "10.100.0.10" {
+		t.Errorf("the reservation is not heeded: %s", got)
+	}
+	dbAddress := db.address(t)
+	if !strings.HasPrefix(dbAddress, "10.100.0.1") || len(dbAddress) != len("10.100.0.100") {
+		t.Errorf("%s is not of the range", dbAddress)
+	}
+	t.Run("addresses", func(t *testing.T) {
+		db.reaches(t, "10.100.0.10")
+		db.reaches(t, "10.100.0.1")
+		web.reaches(t, dbAddress)
+		web.reaches(t, "fd00:100::1")
+	})
+	t.Run("leases", func(t *testing.T) {
+		within(t, deadline, "the lease is shown", func() error {
+			for _, l := range list[lease](t, "/network/office/lease") {
+				if l.Address == dbAddress && l.Hostname == "nndb" {
+					return nil
+				}
+			}
+			return fmt.Errorf("%s", do(t, http.MethodGet, "/network/office/lease"))
+		})
+	})
+	t.Run("names", func(t *testing.T) {
+		within(t, deadline, "names are answered", func() error {
+			for name, address := range map[string]string{"nndb.office.test": dbAddress, "web.office.test": "10.100.0.10"} {
+				if out, _ := web.run(t, "nslookup "+name); !strings.Contains(out, address) {
+					return errors.New(out)
+				}
+			}
+			if out, _ := db.run(t, "nslookup 10.100.0.10"); !strings.Contains(out, "web.office.test") {
+				return errors.New(out)
+			}
+			return nil
+		})
+	})
+	t.Run("in use", func(t *testing.T) {
+		if status, body := ask(t, http.MethodDelete, "/network/100"); status != 510 || !strings.Contains(body, "nnweb") {
+			t.Errorf("%d %s", status, body)
+		}
+	})
+	t.Run("migration", func(t *testing.T) {
+		do(t, http.MethodPost, "/vm/nndb/node", "action", "migrate", "wait", "True")
+		db.reaches(t, "10.100.0.10")
+		db.reaches(t, "10.100.0.1")
+	})
+}
