@@ -105,6 +105,7 @@ func (b *builder) reverse(z Zone, domain string) {
 			continue
 		}
 		origins, partial := reverseZones(block.Masked())
+		partial = partial && !slices.Contains(privateZones, origins[0]) // else nobody has the rest
 		for _, origin := range origins {
 			c := &content{server: b.serverOf(domain), contact: "hostmaster." + domain}
 			if domain == "" {
@@ -143,6 +144,8 @@ func (b *builder) hosts(z Zone, domain string) {
 			b.remark("network %d: host name %q is too long with its domain", z.VNI, label)
 		case name == c.server:
 			b.remark("network %d: host name %q is that of the name server", z.VNI, label)
+		case b.zones[name] != nil:
+			b.remark("network %d: host name %q in %s is that of a domain", z.VNI, label, domain)
 		case taken:
 			b.remark("network %d: host name %q in %s is that of a host of network %d", z.VNI, label, domain, vni)
 		default:
@@ -198,9 +201,8 @@ func (b *builder) pointers(target string, addrs []netip.Addr) {
 	}
 }
 
-// cuts makes each zone known to the one above it, if that is ours too: what is at or
-// below its origin belongs to it alone, but for the addresses of its server (glue), and
-// but for what it does not claim.
+// cuts makes each zone known to the one above it, if that is ours too, with the
+// addresses of its server (glue).
 func (b *builder) cuts() {
 	for _, origin := range slices.Sorted(maps.Keys(b.zones)) {
 		child := b.zones[origin]
@@ -216,14 +218,6 @@ func (b *builder) cuts() {
 }
 
 func (b *builder) cut(parent, child *content) {
-	below := "." + child.origin
-	parent.records = slices.DeleteFunc(parent.records, func(r record) bool {
-		inside := child.blocks == nil && (r.name == child.origin || strings.HasSuffix(r.name, below))
-		if inside {
-			b.remark("host %s is hidden by the domain of the same name", r.name)
-		}
-		return inside
-	})
 	parent.records = append(parent.records, record{name: child.origin, typ: dns.TypeNS, target: child.server})
 	for _, r := range child.records {
 		if r.name == child.server && (r.typ == dns.TypeA || r.typ == dns.TypeAAAA) {

@@ -52,6 +52,11 @@ func (q *query) forward(m *dns.Msg) {
 		q.refuse(m, dns.RcodeServerFailure)
 		return
 	}
+	q.pass(m, resp)
+}
+
+// pass makes the reply of what an upstream server has answered.
+func (q *query) pass(m, resp *dns.Msg) {
 	m.Rcode, m.AuthenticatedData = resp.Rcode, resp.AuthenticatedData
 	m.Answer, m.Ns = resp.Answer, resp.Ns
 	for _, rr := range resp.Extra {

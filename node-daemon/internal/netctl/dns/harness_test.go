@@ -33,13 +33,19 @@ func loopback() netip.AddrPort {
 // start runs a server on an address of its own until the test ends.
 func start(t testing.TB, o Options, zones ...Zone) (*Server, netip.AddrPort) {
 	t.Helper()
-	s, at := New(quiet(o)), loopback()
+	s := New(quiet(o))
+	return s, launch(t, s, zones...)
+}
+
+func launch(t testing.TB, s *Server, zones ...Zone) netip.AddrPort {
+	t.Helper()
+	at := loopback()
 	running(t, s)
 	s.Update(zones)
 	if err := s.Listen([]netip.AddrPort{at}); err != nil {
 		t.Fatal(err)
 	}
-	return s, at
+	return at
 }
 
 func running(t testing.TB, s *Server) {
@@ -170,4 +176,20 @@ func red() Zone {
 func blue() Zone {
 	return Zone{VNI: 20, Domain: "blue.example", Gateways: addrs("192.0.2.17"), Networks: prefixes("192.0.2.16/28"),
 		Hosts: []Host{{"web", addrs("192.0.2.20")}}}
+}
+
+// eventually fails if the condition is not true within a few seconds.
+func eventually(t testing.TB, ok func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatal("it did not come about in time")
+		}
+	}
 }

@@ -1,0 +1,87 @@
+package dns
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// told is a NOTIFY as a secondary saw it.
+type told struct {
+	zone   string
+	serial uint32
+	from   netip.Addr
+}
+
+func secondaryServer(t *testing.T, answer func(n int) bool) (netip.AddrPort, <-chan told) {
+	ch := make(chan told, 100)
+	var n atomic.Int32
+	u := newUpstreamServer(t, func(w dns.ResponseWriter, m *dns.Msg) {
+		if !answer(int(n.Add(1))) {
+			return
+		}
+		w.WriteMsg(new(dns.Msg).SetReply(m))
+		ch <- told{m.Question[0].Name, m.Answer[0].(*dns.SOA).Serial, addrOf(w.RemoteAddr())}
+	})
+	return u.at, ch
+}
+
+func always(int) bool { return true }
+
+func hear(t *testing.T, ch <-chan told, zones ...string) map[string]told {
+	t.Helper()
+	got := map[string]told{}
+	deadline := time.After(20 * time.Second)
+	for len(got) < len(zones) {
+		select {
+		case n := <-ch:
+			got[n.zone] = n
+		case <-deadline:
+			t.Fatalf("heard of %v, want %v", got, zones)
+		}
+	}
+	for _, z := range zones {
+		if _, ok := got[z]; !ok {
+			t.Fatalf("heard of %v, want %v", got, zones)
+		}
+	}
+	return got
+}
+
+func TestSecondariesAreToldOfWhatHasChangedAndNothingElse(t *testing.T) {
+	at, ch := secondaryServer(t, always)
+	floating := netip.MustParseAddr("127.0.0.77")
+	s, _ := start(t, Options{Transfer: []netip.AddrPort{at}, Addresses: []netip.Addr{floating}}, blue())
+	first := hear(t, ch, "blue.example.", "2.0.192.in-addr.arpa.")
+	if n := first["blue.example."]; n.serial != s.Serial() || n.from != floating {
+		t.Errorf("told %v, want serial %d from %v", n, s.Serial(), floating)
+	}
+	s.Update([]Zone{blue()}) // nothing
+	z := blue()
+	z.Hosts[0].Name = "www"
+	s.Update([]Zone{z})
+	second := hear(t, ch, "blue.example.", "2.0.192.in-addr.arpa.")
+	if a, b := first["blue.example."].serial, second["blue.example."].serial; int32(b-a) <= 0 || b != s.Serial() {
+		t.Errorf("serial %d after %d; the highest is %d", b, a, s.Serial())
+	}
+	z.Hosts = append(z.Hosts, Host{"elsewhere", addrs("8.8.8.8")}) // has no reverse zone of ours
+	s.Update([]Zone{z})
+	hear(t, ch, "blue.example.")
+	s.Update([]Zone{z, red()})
+	for zone := range hear(t, ch, "red.example.", "2.1.10.in-addr.arpa.", "0.0.0.0.0.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa.", "200.127.in-addr.arpa.") {
+		if zone == "blue.example." {
+			t.Error("told of a zone that has not changed")
+		}
+	}
+}
+
+func TestSecondaryThatDoesNotAnswerIsToldAgain(t *testing.T) {
+	at, ch := secondaryServer(t, func(n int) bool { return n > 2 })
+	s := New(quiet(Options{Transfer: []netip.AddrPort{at}}))
+	s.secondaries[0].first = time.Millisecond
+	launch(t, s, blue())
+	hear(t, ch, "blue.example.", "2.0.192.in-addr.arpa.")
+}
