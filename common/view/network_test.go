@@ -108,5 +108,8 @@ func TestARemovedNetworkGoesAndTheOthersStay(t *testing.T) {
 	}
 	before := generationOf(v)
 	commit(t, c, remove)
-	until(t, v, "the removal", func(s *view.Snapshot) bool { _, ok := s.Network(5); return !ok && len(s.Networks()) == 1 && s.NetworkGeneration() > before })
+	until(t, v, "the removal", func(s *view.Snapshot) bool {
+		_, ok := s.Network(5)
+		return !ok && len(s.Networks()) == 1 && s.NetworkGeneration() > before
+	})
 }
