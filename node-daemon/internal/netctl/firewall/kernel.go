@@ -7,24 +7,28 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"strings"
+	"regexp"
+	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/parallelvirtualcluster/pvc/common/errs"
-	"github.com/parallelvirtualcluster/pvc/common/schema"
 )
 
-// What nf_tables holds is read with netlink: nft(8) lists one table of 200 in 7 ms but all of
-// them in 4 s.
+// What nf_tables holds is read with netlink: nft(8) takes a second for what this does in a
+// few milliseconds.
 
 // Attributes that the unix package does not have, from linux/netfilter/nf_tables.h.
 const (
-	tableHandle   = 4
-	tableUserdata = 6
-	typeMask      = 1<<14 - 1 // without the flags of linux/netlink.h
+	tableHandle = 4
+	typeMask    = 1<<14 - 1 // without the flags of linux/netlink.h
 )
+
+// digest changes whenever what it was made of is made anew, removed, moved or switched off, by
+// whomever. Handles stand for rules: the kernel never gives one twice in a table, and a
+// rule is not edited in place.
+type digest [sha256.Size]byte
 
 // tries is how often a list is read that somebody changes meanwhile.
 const tries = 10
@@ -36,15 +40,18 @@ func (m message) text(attr uint16) string {
 	return string(bytes.TrimRight(m[attr], "\x00"))
 }
 
-// ask sends a request to nf_tables about the inet family.
-func ask(request uint16, flags int, table string) ([]message, error) {
+// ask sends a request to nf_tables about the inet family, with texts as the attributes 1, 2….
+func ask(request uint16, flags int, texts ...string) ([]message, error) {
 	var answers [][]byte
 	err := error(nl.ErrDumpInterrupted)
 	for i := 0; i < tries && errors.Is(err, nl.ErrDumpInterrupted); i++ {
 		req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|int(request), flags)
 		req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.NFPROTO_INET, Version: nl.NFNETLINK_V0})
-		if table != "" {
-			req.AddData(nl.NewRtAttr(unix.NFTA_RULE_TABLE, nl.ZeroTerminated(table)))
+		for i, text := range texts {
+			if text == "" {
+				continue
+			}
+			req.AddData(nl.NewRtAttr(i+1, nl.ZeroTerminated(text)))
 		}
 		answers, err = req.Execute(unix.NETLINK_NETFILTER, 0)
 	}
@@ -75,7 +82,7 @@ func parse(answers [][]byte) ([]message, error) {
 // generation is the number of the rule set of this network namespace. The kernel adds one
 // with every transaction of anybody.
 func generation() (uint32, error) {
-	answers, err := ask(unix.NFT_MSG_GETGEN, 0, "")
+	answers, err := ask(unix.NFT_MSG_GETGEN, 0)
 	if err != nil {
 		return 0, err
 	}
@@ -87,58 +94,104 @@ func generation() (uint32, error) {
 	return 0, errs.New(errs.Internal, "read nftables: the answer has no generation")
 }
 
-// loadedTables are the tables of ours in the kernel by VNI, each with a digest that changes
-// whenever anything of it is made anew, removed, moved or switched off, by whomever. Handles
-// stand for rules: the kernel never gives one twice in a table, and a rule is not edited in place.
-//
-// Reading rules takes most of the time: only of tables in which the caller is interested.
-func loadedTables(interesting func(vni int) bool) (map[int][sha256.Size]byte, error) {
-	tables, err := ask(unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP, "")
-	if err != nil {
-		return nil, err
-	}
-	sums := map[int]hash.Hash{}
+// baseDigest is of all of our table but the chains of networks and their rules; ok is
+// false if there is no table.
+func baseDigest() (d digest, ok bool, err error) {
+	sum := sha256.New()
+	tables, err := ask(unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP)
 	for _, m := range tables {
-		if vni, ok := vniOf(m.text(unix.NFTA_TABLE_NAME)); ok {
-			sums[vni] = sha256.New()
-			feed(sums[vni], m, tableHandle, unix.NFTA_TABLE_FLAGS)
+		if m.text(unix.NFTA_TABLE_NAME) == tableName {
+			ok = true
+			feed(sum, m, tableHandle, unix.NFTA_TABLE_FLAGS)
 		}
 	}
-	if len(sums) == 0 {
-		return nil, nil
+	if !ok || err != nil {
+		return digest{}, false, err
 	}
-	chains, err := ask(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP, "")
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range chains {
-		if vni, ok := vniOf(m.text(unix.NFTA_CHAIN_TABLE)); ok && sums[vni] != nil {
-			feed(sums[vni], m, unix.NFTA_CHAIN_NAME, unix.NFTA_CHAIN_HANDLE, unix.NFTA_CHAIN_HOOK, unix.NFTA_CHAIN_POLICY)
+	for _, part := range []func(hash.Hash) error{feedChains, feedSets} {
+		if err := part(sum); err != nil {
+			return digest{}, false, err
 		}
 	}
-	out := map[int][sha256.Size]byte{}
-	for vni, sum := range sums {
-		if !interesting(vni) {
-			out[vni] = [sha256.Size]byte{}
-			continue
-		}
-		if err := feedRules(sum, tableOf(vni)); err != nil {
-			return nil, err
-		}
-		out[vni] = [sha256.Size]byte(sum.Sum(nil))
-	}
-	return out, nil
+	return digest(sum.Sum(nil)), true, nil
 }
 
-func feedRules(sum hash.Hash, table string) error {
-	answers, err := ask(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, table)
-	if errors.Is(err, unix.ENOENT) {
-		return nil // gone meanwhile: the digest differs
+var networkChain = regexp.MustCompile(`^vxlan[0-9]+-(in|out)$`)
+
+// feedChains adds the chains, of those that no network owns the rules too.
+func feedChains(sum hash.Hash) error {
+	list, err := ask(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP)
+	if err != nil {
+		return err
 	}
-	for _, m := range answers {
+	for _, m := range list {
+		name := m.text(unix.NFTA_CHAIN_NAME)
+		if m.text(unix.NFTA_CHAIN_TABLE) != tableName || networkChain.MatchString(name) {
+			continue
+		}
+		feed(sum, m, unix.NFTA_CHAIN_NAME, unix.NFTA_CHAIN_HANDLE, unix.NFTA_CHAIN_HOOK, unix.NFTA_CHAIN_POLICY)
+		if err := feedRules(sum, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func feedRules(sum hash.Hash, chain string) error {
+	list, err := ask(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, tableName, chain)
+	for _, m := range list {
 		feed(sum, m, unix.NFTA_RULE_CHAIN, unix.NFTA_RULE_HANDLE)
 	}
 	return err
+}
+
+// feedSets adds the elements of our sets and maps, in an order of our own: that of the kernel changes
+// when a hash table grows.
+func feedSets(sum hash.Hash) error {
+	for _, name := range []string{"bridges", "entering", "leaving"} {
+		list, err := ask(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, tableName, name)
+		if errors.Is(err, unix.ENOENT) {
+			continue // somebody has removed it: the digest differs
+		}
+		if err != nil {
+			return err
+		}
+		var all []string
+		for _, m := range list {
+			parts, err := nl.ParseRouteAttr(m[unix.NFTA_SET_ELEM_LIST_ELEMENTS])
+			if err != nil {
+				return fmt.Errorf("read nftables: elements of %s: %w", name, err)
+			}
+			for _, part := range parts {
+				all = append(all, string(part.Value))
+			}
+		}
+		slices.Sort(all)
+		fmt.Fprintf(sum, "%s %q", name, all)
+	}
+	return nil
+}
+
+// networkDigest is of the chains of a network and their rules.
+func networkDigest(vni int) (digest, error) {
+	sum := sha256.New()
+	for _, direction := range []string{"in", "out"} {
+		name := fmt.Sprintf("vxlan%d-%s", vni, direction)
+		list, err := ask(unix.NFT_MSG_GETCHAIN, 0, tableName, "", name)
+		if errors.Is(err, unix.ENOENT) {
+			continue // not there: the digest differs
+		}
+		if err != nil {
+			return digest{}, err
+		}
+		for _, m := range list {
+			feed(sum, m, unix.NFTA_CHAIN_NAME, unix.NFTA_CHAIN_HANDLE)
+		}
+		if err := feedRules(sum, name); err != nil {
+			return digest{}, err
+		}
+	}
+	return digest(sum.Sum(nil)), nil
 }
 
 func feed(sum hash.Hash, m message, attrs ...uint16) {
@@ -146,25 +199,4 @@ func feed(sum hash.Hash, m message, attrs ...uint16) {
 		fmt.Fprintf(sum, "%d %d ", a, len(m[a]))
 		sum.Write(m[a])
 	}
-}
-
-// vniOf is the VNI of a table's name if the table is ours.
-func vniOf(table string) (int, bool) {
-	number, ok := strings.CutPrefix(table, "pvc-")
-	if !ok {
-		return 0, false
-	}
-	return schema.ParseVNI(number)
-}
-
-// holdsWhole reports whether the kernel's table of a network has all rules that were
-// recorded when it was loaded, and the frame.
-func holdsWhole(vni int, frame string) (bool, error) {
-	tables, err := ask(unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP, "")
-	for _, m := range tables {
-		if m.text(unix.NFTA_TABLE_NAME) == tableOf(vni) {
-			return bytes.Contains(m[tableUserdata], []byte(whole(frame))), nil
-		}
-	}
-	return false, err
 }

@@ -41,10 +41,31 @@ func nft(t testing.TB, stdin string, args ...string) string {
 	return string(r.Stdout)
 }
 
-// listing is one table without the values of its counters.
-func listing(t testing.TB, name string) string {
+// listing is our table, or one chain of it, without the values of its counters.
+func listing(t testing.TB, chain ...string) string {
 	t.Helper()
-	return nft(t, "", "-s", "list", "table", "inet", name)
+	if len(chain) > 0 {
+		return nft(t, "", "-s", "list", "chain", "inet", "pvc", chain[0])
+	}
+	return nft(t, "", "-s", "list", "table", "inet", "pvc")
+}
+
+func exists(t testing.TB) bool {
+	t.Helper()
+	_, there, err := baseDigest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return there
+}
+
+func digestOf(t testing.TB, vni int) digest {
+	t.Helper()
+	d, err := networkDigest(vni)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 // rig is a Firewall in the namespace of the test.
@@ -85,10 +106,10 @@ func mustHold(t testing.TB, failed map[int]error) {
 	}
 }
 
-// mustFail wants an error for exactly one network.
+// mustFail wants an error for exactly one network, or for the whole host.
 func mustFail(t testing.TB, failed map[int]error, vni int, text string) {
 	t.Helper()
-	if len(failed) != 1 || failed[vni] == nil || !strings.Contains(fmt.Sprint(failed[vni]), text) {
+	if len(failed) == 0 || len(failed) > 1 && failed[WholeHost] == nil || failed[vni] == nil || !strings.Contains(fmt.Sprint(failed[vni]), text) {
 		t.Errorf("got %v, want an error of network %d with %q", failed, vni, text)
 	}
 }

@@ -2,7 +2,6 @@ package firewall
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -13,148 +12,213 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/run"
 )
 
-// emptied is the script that removes a table whether it is there or not.
-func emptied(vni int) string {
-	return fmt.Sprintf("table inet %[1]s\ndelete table inet %[1]s\n", tableOf(vni))
-}
-
 // refusal says that nft works but does not take a script.
-type refusal struct {
-	reason string
-	err    error
-}
+type refusal struct{ reason string }
 
-func (r *refusal) Error() string { return r.reason }
-func (r *refusal) Unwrap() error { return r.err }
+func (r *refusal) Error() string { return "nft refuses it: " + r.reason }
 
-// nft runs a script as one transaction of the kernel. The error is a *refusal if nothing
-// was changed because nft or the kernel does not take it.
-func (a *apply) nft(ctx context.Context, script string) error {
-	r, err := a.run.Run(ctx, run.Command{Argv: []string{"nft", "-f", "-"}, Stdin: []byte(script), Timeout: rules.Timeout})
+// program runs nft. The error is a *refusal if nft or the kernel does not take the script,
+// of which nothing is done then.
+func (a *apply) program(ctx context.Context, script string, argv ...string) ([]byte, error) {
+	r, err := a.run.Run(ctx, run.Command{Argv: append([]string{"nft"}, argv...), Stdin: []byte(script), Timeout: rules.Timeout})
 	var exit *run.ExitError
 	switch {
 	case err == nil:
-		a.commits++
-		return nil
+		return r.Stdout, nil
 	case errors.As(err, &exit) && exit.Signal == "":
-		return &refusal{rules.Reason(r.Stderr), err}
+		return nil, &refusal{rules.Reason(r.Stderr)}
 	}
-	return errs.Unavailablef("load nftables: %w", err)
+	return nil, errs.Unavailablef("load nftables: %w", err)
 }
 
-// load replaces the tables. All of them are tried in one transaction first, which is by
-// far the fastest.
-func (a *apply) load(ctx context.Context) {
-	var batch []*change
-	for _, c := range a.change {
-		if c.adopt {
-			a.loaded[c.network.VNI] = state{adopted: true}
-		} else {
-			batch = append(batch, c)
-		}
+// nft runs a script as one transaction of the kernel.
+func (a *apply) nft(ctx context.Context, script string) error {
+	_, err := a.program(ctx, script, "-f", "-")
+	if err == nil {
+		a.commits++
 	}
-	a.loadBatch(ctx, batch)
+	return err
 }
 
-// loadBatch loads tables in one transaction; if it is refused, by halves, until those that
-// are to blame are alone.
-func (a *apply) loadBatch(ctx context.Context, batch []*change) {
-	if len(batch) == 0 {
-		return
+func (a *apply) check(ctx context.Context, batch []*change) error {
+	_, err := a.program(ctx, trial(batch), "-c", "-f", "-")
+	return err
+}
+
+// load makes all changes in one transaction. If it is refused, the networks that are to
+// blame get what can be loaded instead, and it is tried again.
+func (a *apply) load(ctx context.Context) error {
+	if len(a.change) == 0 && len(a.gone) == 0 && !a.rebuild {
+		return nil
 	}
-	var script strings.Builder
-	for _, c := range batch {
-		script.WriteString(emptied(c.network.VNI) + c.text)
-	}
-	err := a.nft(ctx, script.String())
+	err := a.nft(ctx, a.script())
 	var refused *refusal
-	switch {
-	case err == nil:
-		for _, c := range batch {
-			a.loaded[c.network.VNI] = state{table: c.table}
-			a.log.Info("firewall loaded", "network", c.network.VNI)
+	if errors.As(err, &refused) {
+		if err := a.replaceCulprits(ctx); err != nil {
+			return err
 		}
-	case !errors.As(err, &refused):
-		a.notLoaded(batch, err)
-	case len(batch) > 1:
-		a.loadBatch(ctx, batch[:len(batch)/2])
-		a.loadBatch(ctx, batch[len(batch)/2:])
-	default:
-		a.refused(ctx, batch[0], refused)
+		if len(a.change) == 0 && len(a.gone) == 0 {
+			return nil
+		}
+		err = a.nft(ctx, a.script())
 	}
+	if errors.As(err, &refused) {
+		return errs.Unavailablef("load nftables: %w", err)
+	}
+	if err != nil {
+		return err
+	}
+	for _, c := range a.change {
+		a.loaded[c.network.VNI] = state{chains: c.chains}
+		a.log.Info("firewall loaded", "network", c.network.VNI)
+	}
+	for _, vni := range a.gone {
+		delete(a.loaded, vni)
+		a.log.Info("firewall removed", "network", vni)
+	}
+	return nil
 }
 
-// notLoaded notes that the tables were not loaded, or that nobody knows whether they were.
-func (a *apply) notLoaded(batch []*change, err error) {
-	for _, c := range batch {
-		vni := c.network.VNI
-		a.failed[vni] = also(a.failed[vni], fmt.Errorf("firewall of network %d: %w", vni, err))
-		if t, ok := a.loaded[vni]; ok {
-			t.sum = [sha256.Size]byte{}
-			a.loaded[vni] = t
+func (a *apply) script() string {
+	var b strings.Builder
+	if a.rebuild {
+		b.WriteString(removed + base)
+	} else {
+		for _, vni := range a.gone {
+			b.WriteString(withdrawn(vni))
 		}
 	}
+	for _, c := range a.change {
+		b.WriteString(replaced(c.network.VNI, c.chains))
+	}
+	return b.String()
 }
 
-// refused handles a network whose table is not taken: what can be loaded instead is loaded,
-// unless the former one, which is untouched, goes on.
-func (a *apply) refused(ctx context.Context, c *change, refused *refusal) {
-	vni := c.network.VNI
-	former := a.loaded[vni]
-	if former.text == c.text {
-		delete(a.loaded, vni) // it was taken once, and is no longer: nothing to go back to
+// replaceCulprits gives the networks whose chains nft refuses what it takes, and forgets
+// those for which that is in force already.
+func (a *apply) replaceCulprits(ctx context.Context) error {
+	culprits, err := a.culprits(ctx, a.change)
+	if err != nil {
+		return err
 	}
+	for c, refused := range culprits {
+		if err := a.replaceRules(ctx, c, refused); err != nil {
+			return err
+		}
+	}
+	var left []*change
+	for _, c := range a.change {
+		if a.rebuild || a.differs(c) {
+			left = append(left, c)
+		}
+	}
+	a.change = left
+	return nil
+}
+
+// culprits finds the networks whose chains are refused, by halves.
+func (a *apply) culprits(ctx context.Context, batch []*change) (map[*change]error, error) {
+	if len(batch) == 0 {
+		return nil, nil
+	}
+	err := a.check(ctx, batch)
+	var refused *refusal
+	if !errors.As(err, &refused) {
+		return nil, err
+	}
+	if len(batch) == 1 {
+		return map[*change]error{batch[0]: refused}, nil
+	}
+	found, err := a.culprits(ctx, batch[:len(batch)/2])
+	if err != nil {
+		return nil, err
+	}
+	more, err := a.culprits(ctx, batch[len(batch)/2:])
+	for c, refused := range more {
+		if found == nil {
+			found = map[*change]error{}
+		}
+		found[c] = refused
+	}
+	return found, err
+}
+
+// replaceRules finds the rules that are refused and what is loaded instead.
+func (a *apply) replaceRules(ctx context.Context, c *change, refused error) error {
 	bad, why, err := a.badRules(ctx, c.network)
 	if err != nil {
-		a.notLoaded([]*change{c}, err)
-		return
+		return err
 	}
-	again := &change{network: c.network, table: render(c.network, bad)}
-	if len(bad) == 0 || again.text == c.text {
-		a.notLoaded([]*change{c}, errs.Unavailablef("nft refuses it: %w", refused))
-		return
+	if len(bad) == 0 { // no rule alone is to blame
+		why = refused
+		for _, r := range append(append([]model.Rule{}, c.network.In...), c.network.Out...) {
+			bad[r.Text] = true
+		}
 	}
-	a.substitute(again, why)
-	switch {
-	case again.adopt:
-		a.loaded[vni] = state{adopted: true}
-	case !former.inForce() || former.text != again.text:
-		a.loadSubstitute(ctx, again)
+	part := render(c.network, bad)
+	c.chains = part
+	delete(a.failed, c.network.VNI)
+	a.substitute(ctx, c, why)
+	if c.chains == part {
+		return nil
 	}
+	err = a.check(ctx, []*change{c})
+	var again *refusal
+	if errors.As(err, &again) { // it was taken once, and is no longer
+		delete(a.loaded, c.network.VNI)
+		c.chains = part
+		a.failed[c.network.VNI] = invalid(c.network.VNI, why, dropped)
+		return nil
+	}
+	return err
 }
 
-func (a *apply) loadSubstitute(ctx context.Context, c *change) {
-	if err := a.nft(ctx, emptied(c.network.VNI)+c.text); err != nil {
-		a.notLoaded([]*change{c}, err)
-		return
-	}
-	a.loaded[c.network.VNI] = state{table: c.table}
+// What happens with packets of a network that has bad rules.
+const (
+	kept    = "its former rules stay in force"
+	dropped = "what comes to it is dropped"
+)
+
+func invalid(vni int, err error, consequence string) error {
+	return errs.Invalidf("firewall of network %d: %w; %s", vni, err, consequence)
 }
 
 // substitute decides what is in force for a network with rules that cannot be loaded, whose
-// table c has only in part, and notes the error.
-func (a *apply) substitute(c *change, err error) {
+// chains c has only in part, and notes the error.
+func (a *apply) substitute(ctx context.Context, c *change, err error) {
 	vni := c.network.VNI
-	former, ok := a.loaded[vni]
-	consequence := "its former rules stay in force"
-	switch {
-	case ok && !former.adopted && !former.cut && former.frame == c.frame:
-		c.table = former.table
-	case (!ok || former.adopted && former.inForce()) && a.keeps(c):
-		c.adopt = true
-	default:
-		consequence = "what comes to it is dropped"
+	former, ok := a.former(ctx, vni)
+	if !ok || former.cut {
+		a.failed[vni] = invalid(vni, err, dropped)
+		return
 	}
-	a.failed[vni] = errs.Invalidf("firewall of network %d: %w; %s", vni, err, consequence)
+	c.chains = former
+	a.failed[vni] = invalid(vni, err, kept)
 }
 
-// keeps reports whether the kernel has a former table that may stand in.
-func (a *apply) keeps(c *change) bool {
-	if !a.there[c.network.VNI] {
-		return false
+// former are the chains that were loaded last: by this daemon, or by the one before it, of
+// which only the kernel knows.
+func (a *apply) former(ctx context.Context, vni int) (chains, bool) {
+	if s, ok := a.loaded[vni]; ok {
+		return s.chains, true
 	}
-	same, err := holdsWhole(c.network.VNI, c.frame)
-	return err == nil && same
+	if !a.there {
+		return chains{}, false
+	}
+	in, okIn := a.list(ctx, fmt.Sprintf("vxlan%d-in", vni))
+	out, okOut := a.list(ctx, fmt.Sprintf("vxlan%d-out", vni))
+	return chains{in, out, strings.Contains(in+out, placeholder)}, okIn && okOut
+}
+
+// list is the body of a chain in the kernel, as nft would load it.
+func (a *apply) list(ctx context.Context, chain string) (text string, ok bool) {
+	out, err := a.program(ctx, "", "-s", "list", "chain", "inet", tableName, chain)
+	if err != nil {
+		return "", false
+	}
+	_, text, ok = strings.Cut(string(out), "\tchain "+chain+" {\n")
+	text, _, end := strings.Cut(text, "\t}\n")
+	return text, ok && end
 }
 
 // grammar is the error of the rules of a network that have no grammar.
@@ -192,6 +256,10 @@ func (a *apply) badRules(ctx context.Context, n *model.Network) (bad map[string]
 		}
 	}
 	return bad, why, nil
+}
+
+func (a *apply) fail(vni int, err error) {
+	a.failed[vni] = also(a.failed[vni], fmt.Errorf("firewall of network %d: %w", vni, err))
 }
 
 // also adds an error to others, in one line.
