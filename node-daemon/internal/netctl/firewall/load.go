@@ -80,13 +80,12 @@ func (a *apply) load(ctx context.Context) error {
 }
 
 func (a *apply) script() string {
-	var b strings.Builder
 	if a.rebuild {
-		b.WriteString(removed + base)
-	} else {
-		for _, vni := range a.gone {
-			b.WriteString(withdrawn(vni))
-		}
+		return rebuilt(a.change)
+	}
+	var b strings.Builder
+	for _, vni := range a.gone {
+		b.WriteString(withdrawn(vni))
 	}
 	for _, c := range a.change {
 		b.WriteString(replaced(c.network.VNI, c.chains))

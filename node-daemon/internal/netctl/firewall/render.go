@@ -103,6 +103,25 @@ func replaced(vni int, c chains) string {
 		elements("add", vni)
 }
 
+// rebuilt is the script that makes the whole table anew with the chains of networks: in few
+// commands, for nft takes longer for many.
+func rebuilt(batch []*change) string {
+	var bodies, bridges, entering, leaving strings.Builder
+	for _, c := range batch {
+		vni := c.network.VNI
+		fmt.Fprintf(&bodies, "\tchain vxlan%d-in {\n%s\t}\n\tchain vxlan%[1]d-out {\n%[3]s\t}\n", vni, c.in, c.out)
+		fmt.Fprintf(&bridges, "%q,\n", c.network.Bridge())
+		fmt.Fprintf(&entering, "%q : jump vxlan%d-in,\n", c.network.Bridge(), vni)
+		fmt.Fprintf(&leaving, "%q : jump vxlan%d-out,\n", c.network.Bridge(), vni)
+	}
+	script := removed + base
+	if len(batch) > 0 {
+		script += fmt.Sprintf("table inet pvc {\n%s}\nadd element inet pvc bridges {\n%s}\nadd element inet pvc entering {\n%s}\nadd element inet pvc leaving {\n%s}\n",
+			bodies.String(), bridges.String(), entering.String(), leaving.String())
+	}
+	return script
+}
+
 // withdrawn is the script that removes the part of a network, whole or not.
 func withdrawn(vni int) string {
 	return emptied(vni) + elements("add", vni) + elements("delete", vni) +

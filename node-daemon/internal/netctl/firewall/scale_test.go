@@ -49,13 +49,11 @@ func BenchmarkApply(b *testing.B) {
 	networks := many(count)
 	changed := many(count)
 	changed[17].In[3].Text = "tcp dport 9 drop"
-	var script strings.Builder
-	script.WriteString(removed + base)
-	scripts := Render(networks)
+	var batch []*change
 	for _, n := range networks {
-		script.WriteString(scripts[n.VNI])
+		batch = append(batch, &change{n, render(n, nil)})
 	}
-	one := scripts[networks[17].VNI]
+	script, one := rebuilt(batch), Render(networks)[networks[17].VNI]
 
 	b.Run("200Networks", func(b *testing.B) {
 		inNamespace(b)
@@ -72,7 +70,7 @@ func BenchmarkApply(b *testing.B) {
 			b.StopTimer()
 			nft(b, "flush ruleset", "-f", "-")
 			b.StartTimer()
-			nft(b, script.String(), "-f", "-")
+			nft(b, script, "-f", "-")
 		}
 	})
 	b.Run("OneChange", func(b *testing.B) {
@@ -85,7 +83,7 @@ func BenchmarkApply(b *testing.B) {
 	})
 	b.Run("OneChange/BareNft", func(b *testing.B) {
 		inNamespace(b)
-		nft(b, script.String(), "-f", "-")
+		nft(b, script, "-f", "-")
 		for b.Loop() {
 			nft(b, one, "-f", "-")
 		}
