@@ -22,7 +22,7 @@ type output struct {
 
 // copy writes what comes from r to the file until r ends, or fails. A file that cannot
 // be written costs lines and nothing else: a full disk must not stop DHCP.
-func (o *output) copy(r io.Reader) error {
+func (o *output) copy(r io.Reader) {
 	f, size := o.open()
 	lines := bufio.NewReaderSize(r, 4096)
 	for {
@@ -38,7 +38,7 @@ func (o *output) copy(r io.Reader) error {
 		}
 		if err != nil && err != bufio.ErrBufferFull {
 			f.Close()
-			return err
+			return
 		}
 	}
 }

@@ -3,9 +3,10 @@ package dhcp
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -60,16 +61,14 @@ func startProcess(program, config string, env []string, u user, out *output) (*p
 	return p, nil
 }
 
-// wait reaps the process. Its output ends when its helper has ended too.
+// wait reaps the process.
 func (p *process) wait(r *os.File, out *output) {
 	defer close(p.exited)
-	read := make(chan error, 1)
-	go func() { read <- out.copy(r) }()
+	read := make(chan struct{})
+	go func() { defer close(read); out.copy(r) }()
 	err := p.cmd.Wait()
-	_ = r.SetReadDeadline(time.Now().Add(restTimeout))
-	if <-read != io.EOF {
-		p.signalGroup(syscall.SIGKILL) // its helper is still there
-	}
+	_ = r.SetReadDeadline(time.Now().Add(restTimeout)) // nobody else should have the other end
+	<-read
 	r.Close()
 	why := "it ended"
 	if err != nil {
@@ -78,18 +77,57 @@ func (p *process) wait(r *os.File, out *output) {
 	p.err = errs.Unavailablef("dnsmasq: %s: %q", why, model.Clip(out.last()))
 }
 
-// stop ends the process and returns when it is gone.
+// stop ends the process and returns when it is gone, and its helper too, which calls the
+// hook with the last changes.
 func (p *process) stop() {
+	helpers := p.children()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	t := time.NewTimer(termTimeout)
 	defer t.Stop()
 	select {
 	case <-p.exited:
-		return
 	case <-t.C:
+		p.signalGroup(syscall.SIGKILL)
+		<-p.exited
 	}
-	p.signalGroup(syscall.SIGKILL)
-	<-p.exited
+	end := time.Now().Add(restTimeout)
+	for _, fd := range helpers {
+		if !gone(fd, time.Until(end)) {
+			p.signalGroup(syscall.SIGKILL) // the group is ours for as long as one is in it
+		}
+		unix.Close(fd)
+	}
+}
+
+// children are those of the process, as pidfds. A kernel that does not tell them
+// (CONFIG_PROC_CHILDREN) costs the last changes their way to the record.
+func (p *process) children() (fds []int) {
+	pid := p.cmd.Process.Pid
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return nil
+	}
+	for _, word := range strings.Fields(string(text)) {
+		child, err := strconv.Atoi(word)
+		if err != nil {
+			continue
+		}
+		if fd, err := unix.PidfdOpen(child, 0); err == nil {
+			fds = append(fds, fd)
+		}
+	}
+	return fds
+}
+
+// gone waits until the process of a pidfd has ended, but not longer than within.
+func gone(fd int, within time.Duration) bool {
+	end := time.Now().Add(within)
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, max(0, int(time.Until(end).Milliseconds())))
+		if err != unix.EINTR {
+			return err == nil && n == 1
+		}
+	}
 }
 
 // reload makes it read the file of reservations and report all leases again.
