@@ -116,16 +116,17 @@ func TestAVMIsNeverLeftOnARemovedNetwork(t *testing.T) {
 		given compat.Tree
 		do    deed
 	}{
-		"by its definition":   {join(hosts(), office()), define(cluster.DefineVM{XML: onIt, Node: "hv1"})},
-		"by its new document": {join(hosts(), office(), vm("stop", "hv1")), modify(onIt, false)},
+		"by its definition":   {join(node("hv1"), office()), define(cluster.DefineVM{XML: onIt, Node: "hv1"})},
+		"by its new document": {join(node("hv1"), office(), vm("stop", "hv1")), modify(onIt, false)},
 	} {
 		t.Run(name, func(t *testing.T) {
+			w.now = nil
 			for range rounds {
-				w.now = nil
 				w.reset(t, tc.given)
 				sync(t, v2)
 				a, b := atOnce(t.Context(), w.rules, second, removeNetwork("office"), tc.do)
-				tree := w.tree(t)
+				w.now = w.tree(t)
+				tree := w.now
 				_, network := tree["/networks/100"]
 				used := strings.Contains(tree["/domains/"+web1+"/xml"], "vmbr100")
 				if used && !network || (a == nil) != !network || (b == nil) != used || a == nil && b == nil {
