@@ -28,6 +28,10 @@ type Client struct {
 	lostOnce sync.Once
 	expired  atomic.Bool
 	anchored atomic.Bool // see settling
+	closing  atomic.Bool
+	over     chan struct{} // closed when nobody needs the watches any more
+	overOnce sync.Once
+	wire     atomic.Pointer[settling] // the last connection, nil while it is the first
 	session  atomic.Int64
 	reason   atomic.Value // string: last thing the library logged
 }
@@ -36,7 +40,7 @@ var _ coord.Client = (*Client)(nil)
 
 // Dial opens a session and waits for it until ctx ends. It is a coord.Dialer.
 func Dial(ctx context.Context, o coord.Options) (coord.Client, error) {
-	c := &Client{onEvent: o.OnEvent, up: make(chan struct{}), lost: make(chan struct{}), acl: zk.WorldACL(zk.PermAll)}
+	c := &Client{onEvent: o.OnEvent, up: make(chan struct{}), lost: make(chan struct{}), over: make(chan struct{}), acl: zk.WorldACL(zk.PermAll)}
 	if c.onEvent == nil {
 		c.onEvent = func(coord.Event) {}
 	}
@@ -71,16 +75,22 @@ func Dial(ctx context.Context, o coord.Options) (coord.Client, error) {
 	return c, nil
 }
 
-// dial refuses once the session has expired, so that the library never opens another.
+// dial refuses once the session has expired, so that the library never opens another,
+// and once the client is closed.
 func (c *Client) dial(network, address string, timeout time.Duration) (net.Conn, error) {
 	if c.expired.Load() {
 		return nil, zk.ErrSessionExpired
+	}
+	if c.closing.Load() {
+		return nil, zk.ErrClosing
 	}
 	conn, err := net.DialTimeout(network, address, timeout)
 	if err != nil || !c.anchored.Load() {
 		return conn, err
 	}
-	return settle(conn, c.lost), nil
+	wire := settle(conn, c.over)
+	c.wire.Store(wire)
+	return wire, nil
 }
 
 // Printf is the library's logger: the negotiated timeout is told nowhere else.
@@ -146,6 +156,11 @@ func (c *Client) Lost() <-chan struct{} { return c.lost }
 // Close ends the session; its ephemeral znodes go at once if a server is reached.
 func (c *Client) Close() {
 	c.lostOnce.Do(func() { close(c.lost) })
+	c.closing.Store(true)
+	if wire := c.wire.Load(); wire != nil {
+		wire.wait(settleTimeout)
+	}
+	c.overOnce.Do(func() { close(c.over) })
 	c.conn.Close()
 }
 

@@ -50,4 +50,5 @@ func TestAConnectionThatBreaksUnderLoadSettles(t *testing.T) {
 		proxy.Drop()
 	}
 	<-connected
+	c.Close() // right now: this too must not get in the way of the watches
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // settling is a connection that took the place of a broken one. The library then names
@@ -25,6 +26,22 @@ type settling struct {
 
 func settle(c net.Conn, over <-chan struct{}) *settling {
 	return &settling{Conn: c, settled: make(chan struct{}), over: over, closed: make(chan struct{})}
+}
+
+// settleTimeout bounds how long the end of a client waits for a connection to settle,
+// which takes as long as an answer of the server.
+const settleTimeout = time.Second
+
+// wait returns when the watches are on their way, the connection has ended, or it has
+// taken too long.
+func (c *settling) wait(limit time.Duration) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-c.settled:
+	case <-c.closed:
+	case <-timer.C:
+	}
 }
 
 // Operation codes of ZooKeeper's protocol (its ZooDefs.OpCode).
