@@ -200,6 +200,9 @@ func (o Options) create(lock *os.File) (*Cluster, error) {
 	if err := os.MkdirAll(o.shared(), 0o755); err != nil {
 		return nil, err
 	}
+	if err := o.installBinaries(); err != nil {
+		return nil, err
+	}
 	ca, err := newAuthority(o.Prefix)
 	if err != nil {
 		return nil, err
@@ -227,6 +230,29 @@ func (o Options) create(lock *os.File) (*Cluster, error) {
 		return nil, err
 	}
 	return c, os.WriteFile(o.stateFile(), b, 0o600)
+}
+
+// installBinaries copies the daemons to where everybody on the hosts can run them, as an
+// installation does: dnsmasq calls pvcd as a user of its own.
+func (o *Options) installBinaries() error {
+	if o.Binaries == "" {
+		return nil
+	}
+	to := filepath.Join(o.dir(), "bin")
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	for _, name := range []string{"pvcd", "pvc-api"} {
+		b, err := os.ReadFile(filepath.Join(o.Binaries, name))
+		if err != nil {
+			return fmt.Errorf("install the daemons: %w", err)
+		}
+		if err := os.WriteFile(filepath.Join(to, name), b, 0o755); err != nil {
+			return fmt.Errorf("install the daemons: %w", err)
+		}
+	}
+	o.Binaries = to
+	return nil
 }
 
 // boot switches everything on and waits until it serves.

@@ -5,15 +5,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/parallelvirtualcluster/pvc/testbed"
 	"github.com/parallelvirtualcluster/pvc/testbed/guest"
 	"github.com/parallelvirtualcluster/pvc/testbed/host"
 )
@@ -88,7 +93,11 @@ func list[T any](t testing.TB, path string) (out []T) {
 }
 
 // machine is a running Linux guest.
-type machine struct{ name string }
+type machine struct {
+	name   string
+	typing *os.File // see keyboard
+	pid    int
+}
 
 // start defines a guest with a card in a network on a host and starts it.
 func start(t testing.TB, name, bridge string, on *host.Host, mac, args string) *machine {
@@ -98,7 +107,7 @@ func start(t testing.TB, name, bridge string, on *host.Host, mac, args string) *
 		xml = strings.Replace(xml, "<source bridge=", "<mac address='"+mac+"'/><source bridge=", 1)
 	}
 	do(t, http.MethodPost, "/vm", "xml", xml, "node", on.Name)
-	m := &machine{name}
+	m := &machine{name: name}
 	t.Cleanup(func() {
 		do(t, http.MethodPost, "/vm/"+name+"/state", "state", "stop", "wait", "True")
 		do(t, http.MethodDelete, "/vm/"+name)
@@ -136,17 +145,53 @@ func (m *machine) console(t testing.TB) string {
 	return string(b)
 }
 
-// say types a line into the guest's console.
-func (m *machine) say(t testing.TB, line string) {
+// keyboard is the terminal of a guest's QEMU, open for as long as the process lives: QEMU
+// looks only every second whether anybody is there. What comes out is read and dropped,
+// or the guest would have to wait; it is in the console log too.
+func (m *machine) keyboard(t testing.TB) *os.File {
 	t.Helper()
 	h := m.host(t)
+	pid := qemu(t, m.name, h)
+	if m.typing != nil && m.pid == pid {
+		return m.typing
+	}
 	tty, err := h.Exec(t.Context(), "virsh", "-q", "ttyconsole", m.name)
 	must(t, err)
-	cmd, err := h.Command(t.Context(), "tee", strings.TrimSpace(tty))
+	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/root%s", pid, strings.TrimSpace(tty)), os.O_RDWR|syscall.O_NOCTTY, 0)
 	must(t, err)
-	cmd.Stdin = strings.NewReader(line + "\n")
-	cmd.Stdout = nil
-	must(t, cmd.Run())
+	go func() { _, _ = io.Copy(io.Discard, f) }() // ends with the process
+	m.typing, m.pid = f, pid
+	return f
+}
+
+// qemu is the process of a guest on a host, outside of it.
+func qemu(t testing.TB, name string, h *host.Host) int {
+	t.Helper()
+	libvirtd, err := h.PID(t.Context(), testbed.Libvirtd)
+	must(t, err)
+	there, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/uts", libvirtd))
+	must(t, err)
+	for _, dir := range glob(t, "/proc/[0-9]*") {
+		cmdline, err := os.ReadFile(dir + "/cmdline")
+		if err != nil || !strings.Contains(string(cmdline), "guest="+name+",") {
+			continue
+		}
+		if here, err := os.Readlink(dir + "/ns/uts"); err != nil || here != there {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		must(t, err)
+		return pid
+	}
+	t.Fatalf("no process of %s on %s", name, h.Name)
+	return 0
+}
+
+func glob(t testing.TB, pattern string) []string {
+	t.Helper()
+	found, err := filepath.Glob(pattern)
+	must(t, err)
+	return found
 }
 
 var commands atomic.Int64
@@ -156,7 +201,8 @@ var commands atomic.Int64
 func (m *machine) run(t testing.TB, command string) (output string, ok bool) {
 	t.Helper()
 	id := commands.Add(1)
-	m.say(t, fmt.Sprintf("echo BEG''IN-%d; %s; echo EN''D-%d-$?", id, command, id))
+	_, err := fmt.Fprintf(m.keyboard(t), "echo BEG''IN-%d; %s; echo EN''D-%d-$?\n", id, command, id)
+	must(t, err)
 	re := regexp.MustCompile(fmt.Sprintf(`(?s)BEGIN-%d\r?\n(.*)END-%d-(\d+)`, id, id))
 	within(t, deadline, command+" in "+m.name, func() error {
 		found := re.FindStringSubmatch(m.console(t))
