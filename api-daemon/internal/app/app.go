@@ -16,6 +16,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/coord"
 	"github.com/parallelvirtualcluster/pvc/common/coord/zk"
 	"github.com/parallelvirtualcluster/pvc/common/domxml"
+	"github.com/parallelvirtualcluster/pvc/common/firewall"
 	"github.com/parallelvirtualcluster/pvc/common/obs"
 	"github.com/parallelvirtualcluster/pvc/common/service"
 	"github.com/parallelvirtualcluster/pvc/common/version"
@@ -84,7 +85,7 @@ func newHandler(c *config.API, v *view.View, log *obs.Log) (http.Handler, error)
 	if err != nil {
 		return nil, err
 	}
-	rules := cluster.New(cluster.Options{View: v, Policy: domxml.Policy{
+	rules := cluster.New(cluster.Options{CheckRule: firewall.Check, View: v, Policy: domxml.Policy{
 		Unrestricted: c.VMPolicy == config.PolicyUnrestricted, FileDirectories: c.VMFileDirs, Emulators: domxml.DefaultEmulators(),
 	}})
 	metrics := newMetrics(v)
