@@ -138,6 +138,46 @@ func TestSharedOctetAnswersOnlyForTheBlocksOfOurNetworks(t *testing.T) {
 	}
 }
 
+// TestBlockThatBringsNoRecordsIsAnsweredFor: its octet is shared and known already.
+func TestBlockThatBringsNoRecordsIsAnsweredFor(t *testing.T) {
+	s := New(quiet(Options{}))
+	first := Zone{VNI: 30, Domain: "a.example", Networks: prefixes("93.184.1.0/28")}
+	second := Zone{VNI: 31, Domain: "a.example", Networks: prefixes("93.184.1.32/28")}
+	code := func() int {
+		return handle(s, udpPeer(stranger), question("34.1.184.93.in-addr.arpa", dns.TypePTR)).Rcode
+	}
+	s.Update([]Zone{first})
+	serial := s.Serial()
+	if got := code(); got != dns.RcodeRefused {
+		t.Errorf("before: %s", dns.RcodeToString[got])
+	}
+	s.Update([]Zone{first, second})
+	if got := code(); got != dns.RcodeNameError || s.Serial() != serial {
+		t.Errorf("after: %s, serial %d after %d", dns.RcodeToString[got], s.Serial(), serial)
+	}
+}
+
+func TestHostThatIsTooLongWithItsDomainIsLeftOutAlone(t *testing.T) {
+	s := New(quiet(Options{}))
+	z := red()
+	z.Domain = strings.Repeat("long.", 46) + "example"
+	z.Hosts = append(z.Hosts, Host{strings.Repeat("x", 63), addrs("10.1.2.12", "10.1.2.12")}, Host{"twice", addrs("10.1.2.13", "10.1.2.13")})
+	s.Update([]Zone{z})
+	for name, want := range map[string]said{
+		"web." + z.Domain:         {"NOERROR", []string{"A 10.1.2.10"}, ""},
+		"twice." + z.Domain:       {"NOERROR", []string{"A 10.1.2.13"}, ""},
+		"12.2.1.10.in-addr.arpa.": {"NXDOMAIN", []string{}, "2.1.10.in-addr.arpa. 10"},
+	} {
+		typ := dns.TypeA
+		if strings.HasSuffix(name, "arpa.") {
+			typ = dns.TypePTR
+		}
+		if d := cmp.Diff(want, saidBy(handle(s, udpPeer(guest), question(name, typ)))); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+}
+
 func TestRemovedNamesGoWithTheUpdate(t *testing.T) {
 	s, at := start(t, Options{}, red(), blue())
 	z := red()
@@ -186,7 +226,7 @@ func TestLowerVNIKeepsANameOfASharedDomainAndOnlyNewConflictsAreLogged(t *testin
 func TestDomainBelowAnotherIsDelegatedByIt(t *testing.T) {
 	s := New(quiet(Options{Transfer: []netip.AddrPort{netip.AddrPortFrom(stranger, 0)}}))
 	child := blue()
-	child.Domain = "web.red.example"
+	child.Domain = "web.red.example" // "web" is also a host in red
 	s.Update([]Zone{red(), child})
 	if got := saidBy(handle(s, udpPeer(guest), question("web.web.red.example", dns.TypeA))); !slices.Equal(got.Answer, []string{"A 192.0.2.20"}) {
 		t.Errorf("host of the lower domain: %v", got)
@@ -203,6 +243,38 @@ func TestDomainBelowAnotherIsDelegatedByIt(t *testing.T) {
 	want := []string{"pvc-ns.web.red.example. A 192.0.2.17", "web.red.example. NS pvc-ns.web.red.example."}
 	if d := cmp.Diff(want, parent); d != "" {
 		t.Error(d)
+	}
+}
+
+func TestDomainOfOneLabelIsADomain(t *testing.T) {
+	s := New(quiet(Options{Forward: []netip.AddrPort{loopback()}}))
+	z := red()
+	z.Domain = "lan"
+	s.Update([]Zone{z})
+	for name, want := range map[string]said{
+		"web.lan": {"NOERROR", []string{"A 10.1.2.10"}, ""},
+		"lan":     {"NOERROR", []string{}, "lan. 10"},
+		"no.lan":  {"NXDOMAIN", []string{}, "lan. 10"},
+	} {
+		if d := cmp.Diff(want, saidBy(handle(s, udpPeer(guest), question(name, dns.TypeA)))); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+}
+
+func TestNetworkWithoutUsableDomainStillHasGuests(t *testing.T) {
+	up := newUpstreamServer(t, echo("A", "203.0.113.80"))
+	for _, domain := range []string{"", "not a domain", strings.Repeat("long.", 49) + "example"} {
+		s := New(quiet(Options{Forward: []netip.AddrPort{up.at}}))
+		z := red()
+		z.Domain = domain
+		s.Update([]Zone{z})
+		if m := handle(s, udpPeer(guest), question("www.example.org", dns.TypeA)); len(m.Answer) != 1 {
+			t.Errorf("domain %q: %v", domain, m)
+		}
+		if got := saidBy(handle(s, udpPeer(guest), question("10.2.1.10.in-addr.arpa", dns.TypePTR))); got.SOA != "2.1.10.in-addr.arpa. 10" {
+			t.Errorf("domain %q: %v", domain, got)
+		}
 	}
 }
 

@@ -68,7 +68,9 @@ func benchmarkQuestions(b *testing.B, network string, at netip.AddrPort, name st
 				return
 			}
 		}
-		c.Close()
+		if c != nil {
+			c.Close()
+		}
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "questions/s")
 }

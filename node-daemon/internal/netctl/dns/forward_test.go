@@ -2,6 +2,7 @@ package dns
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"testing"
@@ -84,6 +85,23 @@ func TestForwardedQuestionCarriesNothingElseOfTheGuest(t *testing.T) {
 	}
 	if resp.Question[0] != m.Question[0] || resp.Id != m.Id {
 		t.Errorf("the answer has another question or id: %v", resp)
+	}
+}
+
+func TestExtrasBetweenUsAndTheUpstreamStayThere(t *testing.T) {
+	up := newUpstreamServer(t, func(w dns.ResponseWriter, m *dns.Msg) {
+		r := new(dns.Msg).SetReply(m).SetEdns0(1400, false)
+		r.Extra = append(r.Extra, addressRecord("glue.example.org.", stranger).rr())
+		w.WriteMsg(r)
+	})
+	_, at := start(t, Options{Forward: []netip.AddrPort{up.at}}, red())
+	plain := ask(t, "udp", guest, at, question("example.org", dns.TypeNS))
+	if d := cmp.Diff([]string{"A 127.0.0.1"}, data(plain.Extra)); d != "" {
+		t.Errorf("guest without EDNS: %s", d)
+	}
+	m := ask(t, "udp", guest, at, question("example.org", dns.TypeNS).SetEdns0(600, false))
+	if opt := m.IsEdns0(); len(m.Extra) != 2 || opt == nil || opt.UDPSize() != maxUDP {
+		t.Errorf("guest with EDNS: %v", m.Extra)
 	}
 }
 
@@ -197,8 +215,9 @@ func TestNoUpstreamThatAnswersIsAServerFailureInTime(t *testing.T) {
 }
 
 func TestUpstreamThatIsThisServerIsNotAsked(t *testing.T) {
-	at := loopback()
+	at := netip.AddrPortFrom(stranger, uint16(20_000+rand.N(10_000))) // of our own addresses the one that we ask from
 	s := New(quiet(Options{Forward: []netip.AddrPort{at}}))
+	s.upstream.slots.each, s.upstream.slots.all = 1<<30, 1<<30 // they would end the circle too
 	running(t, s)
 	z := red()
 	z.Networks = append(z.Networks, netip.PrefixFrom(at.Addr(), 16)) // the server's address is that of a gateway
