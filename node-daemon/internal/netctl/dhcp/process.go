@@ -1,7 +1,6 @@
 package dhcp
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -92,7 +91,7 @@ func (p *process) stop() {
 	}
 	end := time.Now().Add(restTimeout)
 	for _, fd := range helpers {
-		if !gone(fd, time.Until(end)) {
+		if !readable(fd, time.Until(end)) { // a pidfd is, when the process has ended
 			p.signalGroup(syscall.SIGKILL) // the group is ours for as long as one is in it
 		}
 		unix.Close(fd)
@@ -117,25 +116,6 @@ func (p *process) children() (fds []int) {
 		}
 	}
 	return fds
-}
-
-// gone waits until the process of a pidfd has ended, but not longer than within.
-func gone(fd int, within time.Duration) bool {
-	end := time.Now().Add(within)
-	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, max(0, int(time.Until(end).Milliseconds())))
-		if err != unix.EINTR {
-			return err == nil && n == 1
-		}
-	}
-}
-
-// reload makes it read the file of reservations and report all leases again.
-func (p *process) reload() error {
-	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("signal dnsmasq: %w", err)
-	}
-	return nil
 }
 
 func (p *process) signalGroup(sig syscall.Signal) { _ = syscall.Kill(-p.cmd.Process.Pid, sig) }

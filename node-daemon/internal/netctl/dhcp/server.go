@@ -18,6 +18,10 @@ const (
 	longLife   = 30 * time.Second
 )
 
+// steady is how long a dnsmasq must have lived after it got its leases: only then it
+// looks for its interface and the addresses there, and ends if they are missing.
+const steady = 250 * time.Millisecond
+
 // files are the texts of a server's files.
 type files struct{ config, hosts string }
 
@@ -44,9 +48,10 @@ type server struct {
 	files   files
 	process *process
 	exited  <-chan struct{} // of the process; nil if there is none
+	up      bool            // it works
 	began   time.Time
 	pause   time.Duration
-	retry   *time.Timer
+	timer   *time.Timer // for the next start, or until the process is steady
 	waiting []chan struct{}
 
 	mu  sync.Mutex
@@ -68,8 +73,8 @@ func (v *server) hosts() string  { return v.s.hosts(v.vni) }
 // run works until ctx ends. Then no process of it is left, nor a file.
 func (v *server) run(ctx context.Context) {
 	defer close(v.ended)
-	v.retry = time.NewTimer(lastRetry)
-	defer v.retry.Stop()
+	v.timer = time.NewTimer(lastRetry) // no matter when
+	defer v.timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -80,16 +85,26 @@ func (v *server) run(ctx context.Context) {
 		case o := <-v.orders:
 			v.obey(o)
 		case <-v.inited:
-			v.fail(nil)
-			v.settle()
+			v.timer.Reset(steady)
 		case <-v.exited:
 			v.lose(v.process.err)
-		case <-v.retry.C:
-			if v.process == nil && v.files.config != "" {
-				v.start()
-			}
+		case <-v.timer.C:
+			v.next()
 		}
 	}
+}
+
+// next is what is to be done when the time has come.
+func (v *server) next() {
+	if v.process == nil {
+		if v.files.config != "" {
+			v.start()
+		}
+		return
+	}
+	v.up = true
+	v.fail(nil)
+	v.settle()
 }
 
 // obey takes new files on; a process that runs is restarted only if it must be.
@@ -97,26 +112,38 @@ func (v *server) obey(o order) {
 	v.waiting = append(v.waiting, o.done)
 	old := v.files
 	v.files = o.files
-	if v.process == nil || o.files.config != old.config {
+	switch {
+	case o.files.config != old.config:
 		v.halt()
 		v.pause = 0
 		v.start()
-		return
+	case v.process == nil: // it is tried again when the time has come
+		v.settle()
+	case o.files.hosts != old.hosts:
+		err := v.reload()
+		if err != nil {
+			v.files.hosts = old.hosts
+		}
+		v.fail(err)
+		v.settle()
+	case v.up:
+		v.settle()
 	}
-	if o.files.hosts != old.hosts {
-		v.fail(v.reload())
-	}
-	v.settle()
 }
 
+// reload makes dnsmasq read the reservations again. One that is about to start ignores
+// signals until it is about to read that file for the first time.
 func (v *server) reload() error {
 	if err := v.s.write(v.hosts(), v.files.hosts); err != nil {
 		return err
 	}
-	return v.process.reload()
+	v.s.reloads <- struct{}{}
+	defer func() { <-v.s.reloads }()
+	return v.process.reload(v.hosts())
 }
 
 func (v *server) start() {
+	v.timer.Stop()
 	if v.s.hold != nil && v.s.hold() {
 		v.retryLater(fmt.Errorf("not started: it is not sure that this host is the primary"))
 		return
@@ -130,7 +157,7 @@ func (v *server) start() {
 		v.lose(err)
 		return
 	}
-	v.process, v.exited, v.began = p, p.exited, time.Now()
+	v.process, v.exited, v.up, v.began = p, p.exited, false, time.Now()
 }
 
 // launch writes the files anew: those of the last start belonged to a process that talks
@@ -162,7 +189,7 @@ func (v *server) lose(err error) {
 
 func (v *server) retryLater(err error) {
 	v.pause = min(max(v.pause*2, firstRetry), lastRetry)
-	v.retry.Reset(v.pause)
+	v.timer.Reset(v.pause)
 	v.fail(err)
 	v.settle()
 }

@@ -46,6 +46,7 @@ type Servers struct {
 	hold                               func() bool
 	starter                            starter
 	due                                chan struct{} // some book has something to record
+	reloads                            chan struct{} // with a place for each that goes on
 	ready                              chan struct{}
 	ended                              chan struct{}
 
@@ -72,7 +73,7 @@ func New(o Options) (*Servers, error) {
 	s := &Servers{
 		dir: o.Dir, logDir: o.LogDir, socket: o.HookSocket, self: o.Self, program: o.Program,
 		leases: o.Leases, log: o.Log, hold: o.Hold, starter: starter{jobs: make(chan func()), gone: make(chan struct{})},
-		due: make(chan struct{}, 1), ready: make(chan struct{}), ended: make(chan struct{}), servers: map[int]*server{},
+		due: make(chan struct{}, 1), reloads: make(chan struct{}, maxReloads), ready: make(chan struct{}), ended: make(chan struct{}), servers: map[int]*server{},
 	}
 	if s.program == "" {
 		s.program = "/usr/sbin/dnsmasq"
