@@ -16,6 +16,9 @@ import (
 // busy with other tests.
 const deadline = 60 * time.Second
 
+// sessionTimeout is shorter than shipped.
+const sessionTimeout = 4 * time.Second
+
 var (
 	cluster *testbed.Cluster
 	images  guest.Images
@@ -62,7 +65,7 @@ func up(dir string) error {
 		return err
 	}
 	if cluster, err = testbed.Up(ctx, testbed.Options{Prefix: "nn", Subnet: "10.97.0.0/24", Binaries: dir, Networking: true,
-		PVCDSettings: map[string]any{"pvc.cluster.zookeeper.session_timeout": 4.0}}); err != nil {
+		PVCDSettings: map[string]any{"pvc.cluster.zookeeper.session_timeout": sessionTimeout.Seconds()}}); err != nil {
 		return err
 	}
 	images, err = built.CopyTo(filepath.Join(cluster.SharedDir(), "images"))

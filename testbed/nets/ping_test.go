@@ -1,0 +1,57 @@
+package nets
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// pinging is a guest that pings an address ten times a second.
+type pinging struct {
+	m    *machine
+	mark string
+}
+
+// pings begins to ping; the answers are in the guest's memory until end reads them.
+func (m *machine) pings(t testing.TB, address string) *pinging {
+	t.Helper()
+	p := &pinging{m, fmt.Sprintf("/tmp/ping-%d", commands.Add(1))}
+	m.run(t, fmt.Sprintf("ping -i 0.1 %s > %s 2>&1 & echo $! > %s.pid", address, p.mark, p.mark))
+	within(t, deadline, "a first answer of "+address, func() error {
+		if out, _ := m.run(t, "grep -c seq= "+p.mark); !regexp.MustCompile(`(?m)^[1-9]`).MatchString(out) {
+			return errors.New("none")
+		}
+		return nil
+	})
+	return p
+}
+
+// end stops it and returns how many were sent, and the longest time without an answer.
+func (p *pinging) end(t testing.TB) (sent int, gap time.Duration) {
+	t.Helper()
+	p.m.run(t, fmt.Sprintf("kill -INT $(cat %s.pid); sleep 1", p.mark))
+	out, _ := p.m.run(t, fmt.Sprintf("sed -n 's/.*seq=\\([0-9]*\\).*/\\1/p' %s | tr '\\n' ' '; tail -2 %s", p.mark, p.mark))
+	found := regexp.MustCompile(`(\d+) packets transmitted`).FindStringSubmatch(out)
+	if found == nil {
+		t.Fatalf("ping says %q", out)
+	}
+	sent, _ = strconv.Atoi(found[1])
+	var answered []int
+	for _, word := range strings.Fields(out[:strings.Index(out, found[0])]) {
+		if n, err := strconv.Atoi(word); err == nil {
+			answered = append(answered, n)
+		}
+	}
+	slices.Sort(answered)
+	last, longest := 0, 0
+	for _, n := range append(answered, sent-1) {
+		longest = max(longest, n-last-1)
+		last = n
+	}
+	return sent, time.Duration(longest) * 100 * time.Millisecond
+}
