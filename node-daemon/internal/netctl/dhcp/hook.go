@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -83,12 +84,10 @@ func ask(args []string, getenv func(string) string) (string, error) {
 	if err := conn.SetDeadline(time.Now().Add(exchangeTimeout)); err != nil {
 		return "", err
 	}
-	if err := json.NewEncoder(conn).Encode(q); err != nil {
-		return "", errs.Unavailablef("tell pvcd: %w", err)
-	}
+	failed := json.NewEncoder(conn).Encode(q) // also if pvcd has refused before it was all told
 	var a response
 	if err := json.NewDecoder(conn).Decode(&a); err != nil {
-		return "", errs.Unavailablef("hear from pvcd: %w", err)
+		return "", errs.Unavailablef("talk with pvcd: %w", cmp.Or(failed, err))
 	}
 	if a.Error != "" {
 		return "", errs.New(errs.Internal, "pvcd: %s", a.Error)

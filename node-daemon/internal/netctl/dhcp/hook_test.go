@@ -3,6 +3,8 @@ package dhcp
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -109,6 +111,24 @@ func TestHookThatSaysNothingDelaysTheOthersOnly(t *testing.T) {
 	if status, _, stderr := call(h.dir+"/hook.sock", "100", "add", mac2, "10.77.0.20"); status != 0 {
 		t.Errorf("status %d: %s", status, stderr)
 	}
+}
+
+// TestChangeOfAHookThatHasGivenUpIsTaken: while the daemon was stopped, say. What it has
+// said is in the socket.
+func TestChangeOfAHookThatHasGivenUpIsTaken(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, newRecord())
+	h.must(t, hasAddr("vmbr100", gateway4))
+	h.serve(t, network4())
+	conn, err := net.Dial("unix", h.dir+"/hook.sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := request{Network: "100", Args: []string{actionAdd, mac2, "10.77.0.20"}, Env: map[string]string{envExpires: "2000"}}
+	if err := errors.Join(json.NewEncoder(conn).Encode(q), conn.Close()); err != nil {
+		t.Fatal(err)
+	}
+	h.record.lasting(t, mac2, "10.77.0.20", "")
 }
 
 // daemon serves one network until it is killed.

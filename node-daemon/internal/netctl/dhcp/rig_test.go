@@ -3,6 +3,7 @@ package dhcp
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -31,6 +32,11 @@ func TestMain(m *testing.M) {
 	}
 	if dir := os.Getenv(daemonEnv); dir != "" {
 		os.Exit(daemon(dir))
+	}
+	flag.Parse()
+	// Most of the time is dnsmasq's: three seconds for a ping before each first offer.
+	if err := flag.Set("test.parallel", "12"); err != nil {
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }

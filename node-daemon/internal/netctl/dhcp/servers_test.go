@@ -174,15 +174,19 @@ func TestBytesOfAGuestMakeNoLine(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, newRecord())
 	h.must(t, hasAddr("vmbr100", gateway4))
-	h.serve(t, network4())
-	c := newClient4(t, newGuest(t, h, "vmbr100", "tap1", mac1))
 	every := make([]byte, 255)
 	for i := range every {
 		every[i] = byte(i + 1)
 	}
 	names := []string{"a\nb", "a,ignore", "$(reboot)", "`id`", "a b", "-n", string(every[:120]), string(every[120:]), "a\x00b", strings.Repeat("a", 64), "wpad"}
+	n := network4()
+	for i := range names { // an address that is reserved is offered without a ping before
+		n.Reservations = append(n.Reservations, model.Reservation{MAC: fmt.Sprintf("52:54:00:00:01:%02x", i), Address: netip.AddrFrom4([4]byte{10, 77, 0, byte(100 + i)})})
+	}
+	h.serve(t, n)
+	c := newClient4(t, newGuest(t, h, "vmbr100", "tap1", mac1))
 	for i, name := range names {
-		mac := hw(fmt.Sprintf("52:54:00:00:01:%02x", i))
+		mac := hw(n.Reservations[i].MAC)
 		a := c.obtain(t, mac, hostname(name), option{optClientID, every[:200]}, option{60, every[:100]}, option{77, every[:100]}, option{81, append([]byte{0, 0, 0}, name...)[:min(len(name)+3, 100)]})
 		want := ""
 		if name == "a\x00b" {
