@@ -172,6 +172,11 @@ func TestServerDiesWithTheDaemon(t *testing.T) {
 	if pid == 0 {
 		t.Fatal("no dnsmasq runs")
 	}
+	t.Cleanup(func() {
+		if alive(pid) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	})
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}

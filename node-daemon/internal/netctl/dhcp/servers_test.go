@@ -70,7 +70,7 @@ func TestLeaseSurvivesTheHostThatGaveIt(t *testing.T) {
 	second.must(t, inBridge("link", "vmbr100"), isUp("link"))
 	c := newClient4(t, newGuest(t, first, "vmbr100", "tap1", mac1))
 	n := network4()
-	n.IP4.Start, n.IP4.End = addr("10.77.0.10"), addr("10.77.0.11") // two, so that chance cannot help
+	n.IP4.Start, n.IP4.End = addr("10.77.0.10"), addr("10.77.0.11") // where a server without leases would give both guests the same
 
 	first.must(t, hasAddr("vmbr100", gateway4))
 	first.serve(t, n)
@@ -81,11 +81,11 @@ func TestLeaseSurvivesTheHostThatGaveIt(t *testing.T) {
 
 	second.must(t, hasAddr("vmbr100", gateway4))
 	second.serve(t, n)
-	a2 := c.obtain(t, hw(mac2), hostname("web1"))
+	a2 := c.obtain(t, hw(mac3), hostname("web1"))
 	if a2 == a1 {
 		t.Errorf("%s was given to two guests", a1)
 	}
-	r.lasting(t, mac2, a2.String(), "")
+	r.lasting(t, mac3, a2.String(), "")
 	if a := c.ask(t, dhcpRequest, hw(mac1), netip.Addr{}, option{optAddress, a1.AsSlice()}); a.kind != ack || a.address != a1 {
 		t.Errorf("the first guest wanted %s again and got %+v", a1, a)
 	}
