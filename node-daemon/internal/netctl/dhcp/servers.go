@@ -50,8 +50,7 @@ type Servers struct {
 	ready                              chan struct{}
 	ended                              chan struct{}
 
-	apply   sync.Mutex // held by Apply and Stop
-	running sync.WaitGroup
+	apply sync.Mutex // held by Apply and Stop
 
 	mu      sync.Mutex
 	servers map[int]*server
@@ -263,7 +262,7 @@ func (s *Servers) order(n *Network) (*server, <-chan struct{}, error) {
 		s.servers[n.VNI] = v
 		var ctx context.Context
 		ctx, v.cancel = context.WithCancel(context.Background())
-		s.running.Go(func() { v.run(ctx) })
+		go v.run(ctx) // stop waits for it
 	}
 	v.book.setNaming(newNaming(n.Domain, good))
 	return v, v.give(files{n.config(paths{script: s.script(), hosts: s.hosts(n.VNI)}), hosts}), err
