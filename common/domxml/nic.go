@@ -22,9 +22,10 @@ var hostBridges = map[string]string{"brcluster": "cluster", "brstorage": "storag
 
 func parseNIC(d *node) NIC {
 	nic := NIC{
-		Type:  orElse(d.attr("type"), "user"),
-		MAC:   strings.ToLower(d.child("mac").attr("address")),
-		Model: d.child("model").attr("type"),
+		Type:   orElse(d.attr("type"), "user"),
+		MAC:    strings.ToLower(d.child("mac").attr("address")),
+		Model:  d.child("model").attr("type"),
+		Target: d.child("target").attr("dev"),
 	}
 	source := d.child("source")
 	if name, ok := sourceAttribute[nic.Type]; ok {

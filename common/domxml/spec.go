@@ -49,6 +49,7 @@ type NIC struct {
 	MAC    string // lower case; empty if libvirt is to choose it
 	Source string // bridge, network or host device
 	Model  string
+	Target string // device on the host, of a running guest; else mostly empty
 	// VNI is the text that clients expect: the digits of a bridge vmbr<vni>; "cluster",
 	// "storage" or "upstream" for the bridges of those names; "macvtap:<device>",
 	// "hostdev:<device>"; anything else is the source as it is.

@@ -53,6 +53,7 @@ func nft(t *testing.T, stdin string, args ...string) string {
 	return string(r.Stdout)
 }
 
+// decision: what a rule may say
 func TestHostileRulesAreRefusedAndChangeNothing(t *testing.T) {
 	inNamespace(t)
 	before := nft(t, "", "list", "ruleset")

@@ -17,10 +17,20 @@ import (
 	"github.com/parallelvirtualcluster/pvc/testbed/guest"
 )
 
-// Names of the two guests.
+// Names of the guests.
 const (
 	tiny  = "tiny"
 	linux = "debian"
+	web   = "web" // another Linux, with an address that is kept for it
+)
+
+// The network of the Linux guests.
+const (
+	vni        = "100"
+	network    = "office"
+	gateway    = "10.100.0.1"
+	webMAC     = "52:54:00:00:64:0a"
+	webAddress = "10.100.0.10"
 )
 
 // stepDeadline bounds each wait: a guest that does not heed its shutdown takes 90 s.
@@ -42,11 +52,13 @@ func Run(ctx context.Context, c *testbed.Cluster, out io.Writer) error {
 		title string
 		run   func(context.Context) error
 	}{
-		{"Two guests to run: a tiny kernel that counts seconds, and Linux", s.makeGuests},
+		{"Guests to run: a tiny kernel that counts seconds, and Linux", s.makeGuests},
 		{"The cluster, as its HTTP API shows it", s.lookAround},
-		{"Define the guests", s.define},
+		{"A virtual network with DHCP, and an address that is kept for a guest", s.network},
+		{"Define the guests, on different hosts", s.define},
 		{"Start them", s.start},
 		{"Their serial consoles", s.consoles},
+		{"The two Linux guests, on two hosts, have addresses and reach each other", s.connected},
 		{"Live migration: the tiny guest goes to another host and keeps counting", s.migrate},
 		{"Flush a host: its guests go elsewhere", s.flush},
 		{"The host is ready again: its guests come home", s.ready},
@@ -83,11 +95,17 @@ func (s *show) makeGuests(ctx context.Context) error {
 	if err := os.WriteFile(s.xmlFile(tiny), []byte(tinyXML), 0o644); err != nil {
 		return err
 	}
-	linuxXML := guest.Linux(guest.Options{Name: linux, Images: images, Log: consoleLog(linux), Disk: disk})
+	linuxXML := guest.Linux(guest.Options{Name: linux, Images: images, Log: consoleLog(linux), Disk: disk, Bridge: "vmbr" + vni,
+		Args: "host=" + linux + " ping=" + webAddress})
 	if err := os.WriteFile(s.xmlFile(linux), []byte(linuxXML), 0o644); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "  their domain XML: %s, %s\n", s.xmlFile(tiny), s.xmlFile(linux))
+	webXML := guest.Linux(guest.Options{Name: web, Images: images, Log: consoleLog(web), Bridge: "vmbr" + vni, MAC: webMAC,
+		Args: "host=" + web + " ping=" + gateway})
+	if err := os.WriteFile(s.xmlFile(web), []byte(webXML), 0o644); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "  their domain XML: %s, %s, %s\n", s.xmlFile(tiny), s.xmlFile(linux), s.xmlFile(web))
 	return nil
 }
 
@@ -110,8 +128,16 @@ func (s *show) lookAround(ctx context.Context) (err error) {
 	return err
 }
 
+func (s *show) network(ctx context.Context) error {
+	if err := s.post(ctx, "/api/v1/network", "vni="+vni, "description="+network, "nettype=managed", "ip4_network=10.100.0.0/24",
+		"ip4_gateway="+gateway, "dhcp4=True", "dhcp4_start=10.100.0.100", "dhcp4_end=10.100.0.199"); err != nil {
+		return err
+	}
+	return s.post(ctx, "/api/v1/network/"+network+"/lease", "macaddress="+webMAC, "ipaddress="+webAddress, "hostname="+web)
+}
+
 func (s *show) define(ctx context.Context) error {
-	for i, vm := range []string{tiny, linux} {
+	for i, vm := range []string{tiny, linux, web} {
 		argv := curl(s.cluster.TokenHeaderFile(), "--data-urlencode", "xml@"+s.xmlFile(vm), "-d", "node="+s.cluster.Host(i+1).Name, s.api.URL+"/api/v1/vm")
 		if _, err := execute(ctx, s.out, argv); err != nil {
 			return err
@@ -121,7 +147,7 @@ func (s *show) define(ctx context.Context) error {
 }
 
 func (s *show) start(ctx context.Context) error {
-	for _, vm := range []string{tiny, linux} {
+	for _, vm := range []string{tiny, linux, web} {
 		if err := s.post(ctx, "/api/v1/vm/"+vm+"/state", "state=start", "wait=True"); err != nil {
 			return err
 		}
@@ -137,6 +163,21 @@ func (s *show) consoles(ctx context.Context) error {
 		return err
 	}
 	_, err := s.console(ctx, linux, 6)
+	return err
+}
+
+// connected waits until each of the two has an answer: from the other, and from the
+// gateway on the primary.
+func (s *show) connected(ctx context.Context) error {
+	for _, end := range [][2]string{{linux, webAddress}, {web, gateway}} {
+		if err := s.waitConsole(ctx, end[0], func(text string) bool { return strings.Contains(text, "PING "+end[1]+" answers") }); err != nil {
+			return err
+		}
+		if _, err := s.console(ctx, end[0], 3); err != nil {
+			return err
+		}
+	}
+	_, err := s.get(ctx, "/api/v1/network/"+network+"/lease")
 	return err
 }
 

@@ -29,7 +29,7 @@ func TestDemoShowsTheMainJobAndItsLinesCanBePasted(t *testing.T) {
 	defer cancel()
 	bin := t.TempDir()
 	must(t, testbed.BuildDaemons(ctx, bin))
-	c, err := testbed.Up(ctx, testbed.Options{Prefix: "de", Binaries: bin})
+	c, err := testbed.Up(ctx, testbed.Options{Prefix: "de", Binaries: bin, Networking: true})
 	must(t, err)
 	t.Cleanup(func() { must(t, c.Down(context.Background())) })
 	var out bytes.Buffer

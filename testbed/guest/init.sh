@@ -3,7 +3,7 @@
 # The first process of the Linux guest. Words on the kernel command line:
 #   seq=MS  write a sequence every MS milliseconds   hb=S  heartbeat every S seconds (default 1)
 #   ip=A/L  static address on eth0                   noacpi  ignore the power button
-#   host=N  host name told to the DHCP server
+#   host=N  host name told to the DHCP server        ping=A  ping an address once a second
 # Lines on the console: poweroff, reboot, panic, or any command of busybox.
 PATH=/bin
 mount -t proc proc /proc
@@ -11,7 +11,7 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev 2>/dev/null
 for module in /modules/*; do insmod "$module"; done
 
-hb=1 seq='' ip='' acpi=1 host=''
+hb=1 seq='' ip='' acpi=1 host='' peer=''
 read -r line < /proc/cmdline
 for word in $line; do
   case $word in
@@ -19,6 +19,7 @@ for word in $line; do
     seq=*) seq=${word#*=} ;;
     ip=*) ip=${word#*=} ;;
     host=*) host=${word#*=} ;;
+    ping=*) peer=${word#*=} ;;
     noacpi) acpi=0 ;;
   esac
 done
@@ -33,6 +34,12 @@ network() {
   else
     udhcpc -i eth0 -s /dhcp.sh ${host:+-x "hostname:$host"} -O mtu -O search -t 40 -T 1 -A 2 -S >/dev/null 2>&1 &
   fi
+}
+
+answers() {
+  while sleep 1; do
+    if ping -c 1 -W 1 "$peer" >/dev/null 2>&1; then echo "PING $peer answers"; else echo "PING $peer is silent"; fi
+  done
 }
 
 # The power button is an input device: the first event of 24 bytes is a press.
@@ -59,6 +66,7 @@ console() {
 
 ip link set lo up
 network
+[ -z "$peer" ] || answers &
 [ $acpi = 0 ] || button
 console < /dev/console &
 read -r boot < /proc/sys/kernel/random/boot_id

@@ -35,6 +35,7 @@ type Options struct {
 	Disk   string // raw image, see MakeDisk; empty: none
 	Cache  string // cache mode of the disk; empty: none, that is direct I/O
 	Bridge string // bridge of its network card; empty: none
+	MAC    string // of that card; empty: libvirt chooses one
 	Args   string // more kernel arguments
 }
 

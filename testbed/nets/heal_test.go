@@ -14,10 +14,13 @@ import (
 // busy with other tests.
 const repair = 10*time.Second + 20*time.Second
 
+// decision: repairs
 func TestWhatOthersBreakIsRepaired(t *testing.T) {
 	m := lab(t, "130", "heal", "130")
 	do(t, http.MethodPost, "/network/heal/acl", "description", "mail", "direction", "in", "rule", "tcp dport 25 drop")
 	p := primary(t)
+	here := start(t, "nnhere", "vmbr130", p, "", "") // its card is in the bridge that is deleted
+	here.reaches(t, "10.130.0.1")
 	run := func(argv ...string) string {
 		out, err := p.Exec(t.Context(), argv...)
 		if err != nil {
@@ -63,6 +66,7 @@ func TestWhatOthersBreakIsRepaired(t *testing.T) {
 			within(t, repair, "repair", func() error { return wrongIf(!c.whole(), "not yet") })
 			t.Logf("repaired after %v", time.Since(began).Round(time.Millisecond))
 			m.reaches(t, "10.130.0.1")
+			here.reaches(t, m.address(t))
 		})
 	}
 	if primary(t) != p {
@@ -77,16 +81,7 @@ func TestARestartOfTheDaemonDisturbsNoTraffic(t *testing.T) {
 	for _, h := range cluster.Hosts() {
 		must(t, h.Kill(t.Context(), testbed.PVCD))
 	}
-	within(t, deadline, "all hosts run", func() error {
-		for _, n := range list[struct {
-			State string `json:"daemon_state"`
-		}](t, "/node") {
-			if n.State != "run" {
-				return wrong(n.State)
-			}
-		}
-		return nil
-	})
+	allRun(t)
 	primary(t)
 	if sent, gap := pings.end(t); gap > 0 {
 		t.Errorf("%v of %d pings were not answered", gap, sent)

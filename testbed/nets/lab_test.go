@@ -102,10 +102,7 @@ type machine struct {
 // start defines a guest with a card in a network on a host and starts it.
 func start(t testing.TB, name, bridge string, on *host.Host, mac, args string) *machine {
 	t.Helper()
-	xml := guest.Linux(guest.Options{Name: name, Images: images, Bridge: bridge, Args: "host=" + name + " " + args})
-	if mac != "" {
-		xml = strings.Replace(xml, "<source bridge=", "<mac address='"+mac+"'/><source bridge=", 1)
-	}
+	xml := guest.Linux(guest.Options{Name: name, Images: images, Bridge: bridge, MAC: mac, Args: "host=" + name + " " + args})
 	do(t, http.MethodPost, "/vm", "xml", xml, "node", on.Name)
 	m := &machine{name: name}
 	t.Cleanup(func() {
@@ -240,7 +237,22 @@ func (m *machine) address(t testing.TB) string {
 	return address
 }
 
-func primary(t testing.TB) *host.Host {
+// primary waits for a primary.
+func primary(t testing.TB) (p *host.Host) {
+	t.Helper()
+	within(t, deadline, "a primary", func() error {
+		p = nil
+		if h := holder(t); h != nil {
+			p = h
+			return nil
+		}
+		return errors.New("there is none")
+	})
+	return p
+}
+
+// holder is the primary now, nil if there is none.
+func holder(t testing.TB) *host.Host {
 	t.Helper()
 	var answer struct {
 		Primary string `json:"primary_node"`
@@ -251,7 +263,6 @@ func primary(t testing.TB) *host.Host {
 			return h
 		}
 	}
-	t.Fatalf("primary %q", answer.Primary)
 	return nil
 }
 
@@ -266,4 +277,20 @@ func network(t testing.TB, vni, description string, values ...string) {
 	t.Helper()
 	do(t, http.MethodPost, "/network", append([]string{"vni", vni, "description", description, "nettype", "managed"}, values...)...)
 	t.Cleanup(func() { do(t, http.MethodDelete, "/network/"+vni) })
+}
+
+// allRun waits until every daemon runs.
+func allRun(t testing.TB) {
+	t.Helper()
+	within(t, deadline, "all hosts run", func() error {
+		for _, n := range list[struct {
+			Name  string `json:"name"`
+			State string `json:"daemon_state"`
+		}](t, "/node") {
+			if n.State != "run" {
+				return fmt.Errorf("%s is in state %s", n.Name, n.State)
+			}
+		}
+		return nil
+	})
 }

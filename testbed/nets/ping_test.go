@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 )
@@ -35,17 +34,16 @@ func (m *machine) pings(t testing.TB, address string) *pinging {
 func (p *pinging) end(t testing.TB) (sent int, gap time.Duration) {
 	t.Helper()
 	p.m.run(t, fmt.Sprintf("kill -INT $(cat %s.pid); sleep 1", p.mark))
-	out, _ := p.m.run(t, fmt.Sprintf("sed -n 's/.*seq=\\([0-9]*\\).*/\\1/p' %s | tr '\\n' ' '; tail -2 %s", p.mark, p.mark))
+	out, _ := p.m.run(t, fmt.Sprintf("sed -n 's/.*seq=\\([0-9]*\\).*/<\\1>/p' %s | tr '\\n' ' '; tail -2 %s", p.mark, p.mark))
 	found := regexp.MustCompile(`(\d+) packets transmitted`).FindStringSubmatch(out)
 	if found == nil {
 		t.Fatalf("ping says %q", out)
 	}
 	sent, _ = strconv.Atoi(found[1])
 	var answered []int
-	for _, word := range strings.Fields(out[:strings.Index(out, found[0])]) {
-		if n, err := strconv.Atoi(word); err == nil {
-			answered = append(answered, n)
-		}
+	for _, seq := range regexp.MustCompile(`<(\d+)>`).FindAllStringSubmatch(out, -1) {
+		n, _ := strconv.Atoi(seq[1])
+		answered = append(answered, n)
 	}
 	slices.Sort(answered)
 	last, longest := 0, 0

@@ -2,6 +2,7 @@ package app
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/parallelvirtualcluster/pvc/common/coord/zk"
+	"github.com/parallelvirtualcluster/pvc/common/domxml"
 	"github.com/parallelvirtualcluster/pvc/common/run"
 	"github.com/parallelvirtualcluster/pvc/common/service"
 	"github.com/parallelvirtualcluster/pvc/common/view"
@@ -45,7 +47,7 @@ func (d *daemon) newNetworks() (*networks, error) {
 		d.log.Warn("this host cannot have bridged networks", "err", err)
 		d.health = append(d.health, "bridged networks are not possible: "+err.Error())
 	}
-	o := netctl.Options{Node: c.Name, View: n.view, Links: links, Logger: d.log.Logger}
+	o := netctl.Options{Node: c.Name, View: n.view, Links: links, Taps: d.taps, Logger: d.log.Logger}
 	if c.IsCoordinator() {
 		if err := netctl.EnableForwarding(); err != nil {
 			return nil, err
@@ -56,6 +58,31 @@ func (d *daemon) newNetworks() (*networks, error) {
 	}
 	n.controller = netctl.New(o)
 	return n, nil
+}
+
+// taps are the TAP devices of the running guests and the bridges they belong into.
+func (d *daemon) taps(ctx context.Context) (map[string]string, error) {
+	domains, err := d.hypervisor.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	for _, dom := range domains {
+		xml, err := d.hypervisor.XML(ctx, dom.UUID)
+		if err != nil {
+			continue // it may just have ended
+		}
+		spec, err := domxml.Parse(xml)
+		if err != nil {
+			continue
+		}
+		for _, nic := range spec.Networks {
+			if nic.Type == "bridge" && nic.Target != "" {
+				out[nic.Target] = nic.Source
+			}
+		}
+	}
+	return out, nil
 }
 
 // addPrimary adds what only a host needs that may become primary.

@@ -24,7 +24,10 @@ type Options struct {
 	Node string
 	View *view.View // of the networks and nodes; see view.HostNetworks and view.CoordinatorNetworks
 
-	Links     Links
+	Links Links
+	// Taps says which bridge the TAP device of each running guest belongs into; asked when
+	// one is in none. May be nil.
+	Taps      func(ctx context.Context) (map[string]string, error)
 	Addresses *address.Set // gateways and floating addresses
 	Floating  []address.Place
 	Firewall  Firewall
@@ -38,6 +41,8 @@ type Options struct {
 type Links interface {
 	Apply(ctx context.Context, d link.Desired) (link.Result, error)
 	Subscribe(ctx context.Context) (<-chan struct{}, error)
+	Orphans() ([]string, error)
+	Attach(tap, bridge string) error
 }
 
 // Firewall holds the rules; *firewall.Firewall does it.

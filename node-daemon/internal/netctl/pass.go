@@ -2,6 +2,7 @@ package netctl
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -29,6 +30,7 @@ func (c *Controller) pass(ctx context.Context) {
 	result, err := c.o.Links.Apply(ctx, link.Desired{Networks: links(l.networks), Peers: peers(l.nodes, c.o.Node)})
 	c.report("devices", err)
 	c.reportEach("devices", l.networks, result)
+	c.report("guests without a bridge", c.adopt(ctx))
 	if c.o.Addresses != nil {
 		c.passRole(ctx, l)
 	}
@@ -37,6 +39,26 @@ func (c *Controller) pass(ctx context.Context) {
 	c.broken = result
 	close(c.passed)
 	c.passed = make(chan struct{})
+}
+
+// adopt puts guests back into their bridges, which lose them when somebody deletes one.
+func (c *Controller) adopt(ctx context.Context) error {
+	orphans, err := c.o.Links.Orphans()
+	if err != nil || len(orphans) == 0 || c.o.Taps == nil {
+		return err
+	}
+	bridges, err := c.o.Taps(ctx)
+	if err != nil {
+		return err
+	}
+	var all []error
+	for _, tap := range orphans {
+		if bridge := bridges[tap]; OurBridge(bridge) {
+			c.o.Logger.Warn("a guest had lost its bridge", "tap", tap, "bridge", bridge)
+			all = append(all, c.o.Links.Attach(tap, bridge))
+		}
+	}
+	return errors.Join(all...)
 }
 
 // passRole does what belongs to the role of the primary, or sees to it that nothing of

@@ -102,7 +102,7 @@ func besideMe() string {
 }
 
 func (s *session) up(ctx context.Context) (*testbed.Cluster, error) {
-	s.options.Linger = true
+	s.options.Linger, s.options.Networking = true, true
 	s.options.Progress = func(step string) { fmt.Fprintln(s.out, "  ·", step) }
 	if err := testbed.Down(ctx, s.options.Root, s.options.Prefix); err != nil {
 		return nil, err

@@ -157,6 +157,7 @@ func TestRecordFollowsTheServer(t *testing.T) {
 	}
 }
 
+// decision: names of guests
 func TestNameBelongsToTheReservationThenToTheFirst(t *testing.T) {
 	reserved := []model.Reservation{{MAC: mac1, Address: addr("10.77.0.200"), Hostname: "db"}, {MAC: mac2, Address: addr("10.77.0.201")}}
 	for name, tt := range map[string]struct {

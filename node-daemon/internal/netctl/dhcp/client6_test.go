@@ -215,6 +215,7 @@ func learned(t testing.TB, g *guest) (addresses []string, mtu int) {
 	return addresses, mtu
 }
 
+// decision: IPv6 of guests
 func TestGuestOfBothFamiliesMakesItsIPv6Address(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, newRecord())

@@ -62,6 +62,8 @@ func TestGuestLearnsWhatTheNetworkSays(t *testing.T) {
 
 // TestLeaseSurvivesTheHostThatGaveIt: the gateway moves to another host, whose server
 // must give the first guest its address and no other guest that one.
+//
+// decision: address leases
 func TestLeaseSurvivesTheHostThatGaveIt(t *testing.T) {
 	t.Parallel()
 	r := newRecord()

@@ -193,6 +193,7 @@ func TestRemovedNamesGoWithTheUpdate(t *testing.T) {
 	}
 }
 
+// decision: names of networks
 func TestLowerVNIKeepsANameOfASharedDomainAndOnlyNewConflictsAreLogged(t *testing.T) {
 	var log bytes.Buffer
 	s := New(Options{Log: slog.New(slog.NewTextHandler(&log, nil))})

@@ -12,6 +12,7 @@ import (
 	"github.com/miekg/dns"
 )
 
+// decision: other names
 func TestGuestsQuestionsAreForwardedAndNobodyElses(t *testing.T) {
 	up := newUpstreamServer(t, echo("A", "203.0.113.80"))
 	_, at := start(t, Options{Forward: []netip.AddrPort{up.at}}, red())

@@ -65,6 +65,7 @@ func TestTransferIsTheWholeZone(t *testing.T) {
 	}
 }
 
+// decision: zone transfers
 func TestTransferIsRefusedToEverybodyElse(t *testing.T) {
 	secondary := netip.MustParseAddr("127.0.0.9")
 	_, at := start(t, Options{Transfer: []netip.AddrPort{netip.AddrPortFrom(secondary, 9)}}, red())

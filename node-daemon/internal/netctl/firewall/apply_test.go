@@ -192,6 +192,7 @@ func TestARuleThatCannotBeLoadedLeavesTheFormerRulesInForce(t *testing.T) {
 	}
 }
 
+// decision: a bad rule on record
 func TestWithoutFormerRulesABadRuleDropsWhatReachesIt(t *testing.T) {
 	for name, bad := range map[string]string{"not for our grammar": "jump vxlan200-in", "not for nft": "icmp type nonsense accept"} {
 		t.Run(name, func(t *testing.T) {

@@ -314,6 +314,8 @@ func TestRuleTenComesAfterRuleTwo(t *testing.T) {
 }
 
 // TestAGuestReachesOnlyTheServicesOfItsGateway: and nothing else of the host.
+//
+// decision: services of the gateway
 func TestAGuestReachesOnlyTheServicesOfItsGateway(t *testing.T) {
 	w := newWorld(t)
 	if err := listen(t, 53, 22); err != nil {
@@ -332,6 +334,8 @@ func TestAGuestReachesOnlyTheServicesOfItsGateway(t *testing.T) {
 
 // TestAFalseSourceDoesNotEvadeTheRules: the rules of the network that a packet comes from
 // see it whatever address it claims.
+//
+// decision: reach of a rule
 func TestAFalseSourceDoesNotEvadeTheRules(t *testing.T) {
 	w := newWorld(t)
 	w.networks[0].Out = ruleList([]string{"udp dport 9 drop"})
