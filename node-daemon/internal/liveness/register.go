@@ -134,8 +134,11 @@ func registration(rec record, id identity, now time.Time) coord.Txn {
 	for _, stale := range rec.live {
 		txn.Delete(schema.Node(id.node, schema.NodeSession, stale), coord.AnyVersion)
 	}
-	if rec.holder {
-		txn.Delete(schema.PrimaryHolder, coord.AnyVersion) // its process is gone with the stale session
+	if rec.holder && id.mode == model.ModeCoordinator {
+		// The process is gone, but not what it held on this host: addresses live on for a
+		// while. The role stays here, so that nobody else takes them meanwhile.
+		txn.Delete(schema.PrimaryHolder, coord.AnyVersion)
+		txn.CreateEphemeral(schema.PrimaryHolder, []byte(id.node))
 	}
 	txn.CreateEphemeral(schema.Node(id.node, schema.NodeSession, id.child), nil)
 

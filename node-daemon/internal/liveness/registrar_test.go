@@ -202,8 +202,9 @@ func TestADaemonThatWasKilledIsReplacedWithoutWaitingForTheExpiry(t *testing.T) 
 	if got := children(t, o, "hv1"); !cmp.Equal(got, []string{s.id.child}) {
 		t.Errorf("identity %v, want the new one alone", got)
 	}
-	if _, there := coordtest.Data(t, o, schema.PrimaryHolder); there {
-		t.Error("the gone process still counts as primary")
+	st, there, err := o.Exists(t.Context(), schema.PrimaryHolder)
+	if err != nil || !there || st.Owner != s.Client().SessionID() {
+		t.Errorf("the role is held by session %x (%v, %v), want the new one %x: what the gone process had is still on this host", st.Owner, there, err, s.Client().SessionID())
 	}
 }
 
