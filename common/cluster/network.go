@@ -124,6 +124,9 @@ func createNetwork(s *view.Snapshot, good checked) (plan, error) {
 	if err := checkOverlap(s, n); err != nil {
 		return plan{}, err
 	}
+	if err := bridgedEverywhere(s, n); err != nil {
+		return plan{}, err
+	}
 	p := plan{about: schema.Network(n.VNI)}
 	p.txn.Create(schema.Network(n.VNI), []byte(n.Description))
 	p.txn.Create(schema.Network(n.VNI, schema.NetworkGenPrefix+model.NewID()), nil)
@@ -137,6 +140,20 @@ func createNetwork(s *view.Snapshot, good checked) (plan, error) {
 	}
 	p.message = fmt.Sprintf("network %q (VNI %d, %s) is created%s", n.Description, n.VNI, n.Type, remarks(good.remarks))
 	return p, nil
+}
+
+// bridgedEverywhere refuses a bridged network while a host says that it cannot have any:
+// a guest would fail there.
+func bridgedEverywhere(s *view.Snapshot, n *model.Network) error {
+	if n.Type != model.NetworkBridged {
+		return nil
+	}
+	for _, host := range s.Nodes() {
+		if host.Alive() && host.Facts.NoBridged != "" {
+			return errs.Conflictf("host %s cannot have bridged networks: %s", host.Name, host.Facts.NoBridged)
+		}
+	}
+	return nil
 }
 
 func remarks(list []string) string {

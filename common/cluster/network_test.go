@@ -106,6 +106,8 @@ func TestNetworksAreCreatedByTheTable(t *testing.T) {
 		"with one of the family":   {do: six("10.0.0.1"), says: `"10.0.0.1" is not an IPv6 address`, writes: sixTree},
 		"beside another":           {given: office(), do: four("10.100.1.0/24"), no: true, kind: errs.Invalid, says: "10.100.0.129 is not in the network 10.100.1.0/24"},
 
+		"a VLAN where a host has none": refuse(node("hv7", "facts", `{"no_bridged":"the kernel has no VLAN devices"}`), bridged(5, cluster.NetworkValues{}),
+			errs.Conflict, "host hv7 cannot have bridged networks: the kernel has no VLAN devices"),
 		"a VNI that is taken":           refuse(office(), create(managed(100, "x", cluster.NetworkValues{})), errs.Conflict, `the VNI 100 belongs to network "office"`),
 		"a VLAN with a VXLAN's VNI":     refuse(office(), bridged(100, cluster.NetworkValues{}), errs.Conflict, `the VNI 100 belongs to network "office"`),
 		"a name that is taken":          refuse(office(), create(managed(5, "office", cluster.NetworkValues{})), errs.Conflict, `"office" exists already: VNI 100`),

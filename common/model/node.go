@@ -75,4 +75,5 @@ type NodeFacts struct {
 	Address      string   `json:"address,omitempty"`       // cluster address
 	MigrationURI string   `json:"migration_uri,omitempty"` // libvirt URI for peers
 	Health       []string `json:"health,omitempty"`        // health facts, as sentences
+	NoBridged    string   `json:"no_bridged,omitempty"`    // why it cannot have bridged networks; empty if it can
 }

@@ -45,7 +45,8 @@ func (d *daemon) newNetworks() (*networks, error) {
 	links := link.New(link.Underlay{Device: cluster.Device, Local: cluster.Address.Addr(), BridgedDevice: cluster.Device}, d.log.Logger)
 	if err := links.VLANs(); err != nil {
 		d.log.Warn("this host cannot have bridged networks", "err", err)
-		d.health = append(d.health, "bridged networks are not possible: "+err.Error())
+		d.noBridged = err.Error()
+		d.health = append(d.health, "bridged networks are not possible: "+d.noBridged)
 	}
 	o := netctl.Options{Node: c.Name, View: n.view, Links: links, Taps: d.taps, Logger: d.log.Logger}
 	if c.IsCoordinator() {

@@ -64,8 +64,9 @@ func (c *Controller) adopt(ctx context.Context) error {
 // passRole does what belongs to the role of the primary, or sees to it that nothing of
 // it is left; c.mu is held.
 func (c *Controller) passRole(ctx context.Context, l look) {
-	c.report("addresses", c.o.Addresses.Want(append(gateways(l.networks), c.o.Floating...)))
+	places := append(gateways(l.networks), c.o.Floating...)
 	if !c.held {
+		c.report("addresses", c.o.Addresses.Want(places))
 		// A daemon that comes back in time becomes primary again: until it is clear that
 		// another is, the rules of its predecessor protect the guests.
 		if l.primary != schema.NoPrimary && l.primary != c.o.Node {
@@ -73,7 +74,9 @@ func (c *Controller) passRole(ctx context.Context, l look) {
 		}
 		return
 	}
+	// The rules of a network come before its gateway.
 	c.reportEach("firewall", l.networks, c.o.Firewall.Apply(ctx, true, managed(l.networks)))
+	c.report("addresses", c.o.Addresses.Want(places))
 	c.o.DNS.Update(zones(l.networks))
 	c.report("DNS", c.o.DNS.Listen(nameServers(l.networks, c.o.Floating, c.o.DNSPort)))
 	c.reportEach("DHCP", l.networks, c.o.DHCP.Apply(ctx, dhcpNetworks(l.networks)))

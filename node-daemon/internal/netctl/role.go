@@ -3,7 +3,6 @@ package netctl
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 )
 
@@ -38,6 +37,9 @@ func (r *Role) Keep(ctx context.Context, until time.Duration) error {
 	return r.c.o.Addresses.Keep(ctx, until)
 }
 
+// recordLimit is how long leases that are not recorded yet may delay the release.
+const recordLimit = 2 * time.Second
+
 // Release gives everything up: first the service that must not be given twice, then the
 // addresses, then the rules.
 func (r *Role) Release(ctx context.Context) error {
@@ -45,8 +47,11 @@ func (r *Role) Release(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held = false
-	if err := c.o.DHCP.Stop(ctx); err != nil {
-		return fmt.Errorf("stop DHCP: %w", err)
+	// The servers end at once; what is not recorded of their leases by then never is.
+	stop, cancel := context.WithTimeout(ctx, recordLimit)
+	defer cancel()
+	if err := c.o.DHCP.Stop(stop); err != nil {
+		c.o.Logger.Warn("DHCP is stopped, but not everything is recorded", "err", err)
 	}
 	err := c.o.Addresses.Release(ctx)
 	if lerr := c.o.DNS.Listen(nil); lerr != nil {
