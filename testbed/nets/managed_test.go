@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // lease is what the API shows of a lease.
@@ -68,9 +70,35 @@ func TestGuestsOfAManagedNetworkHaveAddressesNamesAndAGateway(t *testing.T) {
 			t.Errorf("%d %s", status, body)
 		}
 	})
-	t.Run("migration", func(t *testing.T) {
+	t.Run("IPv6 between guests", func(t *testing.T) {
+		out, _ := db.run(t, "ip -6 -o addr show dev eth0 scope global")
+		found := regexp.MustCompile(`inet6 (fd00:100:[0-9a-f:]+)/`).FindStringSubmatch(out)
+		if found == nil {
+			t.Fatalf("no address of the network: %s", out)
+		}
+		web.reaches(t, found[1])
+	})
+	t.Run("other hosts hold nothing of the primary", func(t *testing.T) {
+		for _, h := range cluster.Hosts() {
+			if h == p {
+				continue
+			}
+			out, err := h.Exec(t.Context(), "sh", "-c", "nft list ruleset; ip -o -4 addr show vmbr100; pgrep -x dnsmasq || true")
+			must(t, err)
+			if strings.TrimSpace(out) != "" {
+				t.Errorf("%s holds %s", h.Name, out)
+			}
+		}
+	})
+	t.Run("migration with a running ping", func(t *testing.T) {
+		pings := web.pings(t, dbAddress)
 		do(t, http.MethodPost, "/vm/nndb/node", "action", "migrate", "wait", "True")
 		db.reaches(t, "10.100.0.10")
 		db.reaches(t, "10.100.0.1")
+		sent, gap := pings.end(t)
+		t.Logf("%d pings, at most %v without an answer", sent, gap)
+		if gap > 5*time.Second { // the guest itself stands still for a part of it
+			t.Errorf("%v without an answer", gap)
+		}
 	})
 }
