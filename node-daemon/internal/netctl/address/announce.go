@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/mdlayher/ndp"
+	"github.com/vishvananda/netlink"
 )
 
 // announce tells the neighbours where an address is now.
@@ -16,12 +17,23 @@ func announce(p Place) error {
 	return sendUnsolicitedNA(p.Device, p.Prefix.Addr())
 }
 
+// interfaceOf asks for one device. [net.InterfaceByName] has the kernel list all of them: with
+// hundreds of networks announcing their gateways would outlast the lease.
+func interfaceOf(device string) (*net.Interface, error) {
+	link, err := netlink.LinkByName(device)
+	if err != nil {
+		return nil, fmt.Errorf("look for device %s: %w", device, err)
+	}
+	a := link.Attrs()
+	return &net.Interface{Index: a.Index, MTU: a.MTU, Name: a.Name, HardwareAddr: a.HardwareAddr, Flags: a.Flags}, nil
+}
+
 // allNodes is the multicast address of everybody on a link, RFC 4291 section 2.7.1.
 var allNodes = netip.MustParseAddr("ff02::1")
 
 // sendUnsolicitedNA announces an IPv6 address on a device, RFC 4861 section 7.2.6.
 func sendUnsolicitedNA(device string, ip netip.Addr) error {
-	dev, err := net.InterfaceByName(device)
+	dev, err := interfaceOf(device)
 	if err != nil {
 		return err
 	}

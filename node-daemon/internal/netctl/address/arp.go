@@ -41,7 +41,7 @@ func gratuitousARP(mac net.HardwareAddr, ip netip.Addr, operation uint16) []byte
 
 // sendGratuitousARP announces an IPv4 address on a device.
 func sendGratuitousARP(device string, ip netip.Addr) error {
-	dev, err := net.InterfaceByName(device)
+	dev, err := interfaceOf(device)
 	if err != nil {
 		return err
 	}
