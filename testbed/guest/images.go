@@ -129,7 +129,7 @@ func lock(name string) (func(), error) {
 // sourceStamp changes with everything of ours that goes into the images.
 func sourceStamp() (string, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, modules)
+	fmt.Fprintln(h, "modules, each numbered after what it needs", modules)
 	err := fs.WalkDir(sources, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -216,7 +216,7 @@ func fillInitrd(ctx context.Context, a *archive, tree *kernelFiles, work string)
 		return err
 	}
 	a.file("bin/seq", 0o755, seq)
-	return tree.addModules(ctx, a)
+	return tree.addModules(ctx, a, modules)
 }
 
 // buildSeq compiles the writer of the sequence; static, without cgo.

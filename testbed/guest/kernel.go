@@ -98,10 +98,11 @@ func (t *kernelFiles) kernel() ([]byte, error) {
 	return packed, nil
 }
 
-// addModules puts the guest's modules into the archive, each after those that
-// it needs: file names sort in the order of loading.
-func (t *kernelFiles) addModules(ctx context.Context, a *archive) error {
+// addModules puts modules into the archive, each after those that it needs: file
+// names sort in the order of loading.
+func (t *kernelFiles) addModules(ctx context.Context, a *archive, names []string) error {
 	added := map[string]bool{}
+	number := 0
 	var add func(name string) error
 	add = func(name string) error {
 		file, ok := t.modules[name]
@@ -118,10 +119,11 @@ func (t *kernelFiles) addModules(ctx context.Context, a *archive) error {
 				return err
 			}
 		}
-		a.file(fmt.Sprintf("modules/%02d-%s.ko", len(added), name), 0o644, b)
+		number++
+		a.file(fmt.Sprintf("modules/%02d-%s.ko", number, name), 0o644, b)
 		return nil
 	}
-	for _, m := range modules {
+	for _, m := range names {
 		if err := add(m); err != nil {
 			return err
 		}
