@@ -30,7 +30,7 @@ test-long:
 bench:
 	testbed/preflight.sh
 	$(MAKE) build
-	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./testbed/bench/...
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./testbed/bench/... ./node-daemon/internal/netctl
 
 lint: check-tools
 	test -z "$$(gofmt -l . | tee /dev/stderr)"
