@@ -7,14 +7,32 @@ import (
 
 	"github.com/mdlayher/ndp"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
-// announce tells the neighbours where an address is now.
-func announce(p Place) error {
-	if p.Prefix.Addr().Is4() {
-		return sendGratuitousARP(p.Device, p.Prefix.Addr())
+// announcer tells neighbours where addresses are now. It must be closed.
+type announcer struct {
+	packets int // the socket for ARP, -1 until it is needed
+}
+
+func newAnnouncer() *announcer { return &announcer{packets: -1} }
+
+func (a *announcer) close() {
+	if a.packets >= 0 {
+		unix.Close(a.packets)
 	}
-	return sendUnsolicitedNA(p.Device, p.Prefix.Addr())
+}
+
+func (a *announcer) announce(p Place) (err error) {
+	if p.Prefix.Addr().Is6() {
+		return sendUnsolicitedNA(p.Device, p.Prefix.Addr())
+	}
+	if a.packets < 0 {
+		if a.packets, err = openPackets(); err != nil {
+			return err
+		}
+	}
+	return sendGratuitousARP(a.packets, p.Device, p.Prefix.Addr())
 }
 
 // interfaceOf asks for one device. [net.InterfaceByName] has the kernel list all of them: with

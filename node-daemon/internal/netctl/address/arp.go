@@ -39,8 +39,17 @@ func gratuitousARP(mac net.HardwareAddr, ip netip.Addr, operation uint16) []byte
 	return append(f, v4[:]...)
 }
 
+// openPackets returns a socket for frames to any device. Those who have many to send keep
+// it: when one is closed the kernel waits for all its readers, which takes 10 ms.
+func openPackets() (fd int, err error) {
+	if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
+		return -1, fmt.Errorf("open a packet socket: %w", err)
+	}
+	return fd, nil
+}
+
 // sendGratuitousARP announces an IPv4 address on a device.
-func sendGratuitousARP(device string, ip netip.Addr) error {
+func sendGratuitousARP(packets int, device string, ip netip.Addr) error {
 	dev, err := interfaceOf(device)
 	if err != nil {
 		return err
@@ -48,14 +57,9 @@ func sendGratuitousARP(device string, ip netip.Addr) error {
 	if len(dev.HardwareAddr) != 6 {
 		return errs.Invalidf("%s is no Ethernet device", device)
 	}
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open a packet socket: %w", err)
-	}
-	defer unix.Close(fd)
 	to := &unix.SockaddrLinklayer{Ifindex: dev.Index}
 	for _, operation := range announcements {
-		if err := unix.Sendto(fd, gratuitousARP(dev.HardwareAddr, ip, operation), 0, to); err != nil {
+		if err := unix.Sendto(packets, gratuitousARP(dev.HardwareAddr, ip, operation), 0, to); err != nil {
 			return fmt.Errorf("send on %s: %w", device, err)
 		}
 	}

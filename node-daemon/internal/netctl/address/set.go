@@ -190,13 +190,15 @@ func (s *Set) clear(have kernel, wanted []Place) error {
 // announce tells the neighbours of the addresses that need it. Without it they find out
 // when their own entries have aged, so a failure is a remark only. s.mu is held.
 func (s *Set) announce(places []Place) {
+	to := newAnnouncer()
+	defer to.close()
 	for _, p := range places {
 		n := s.placed[p].announcements
 		if n == 0 {
 			continue
 		}
 		s.placed[p] = placing{n - 1}
-		if err := announce(p); err != nil {
+		if err := to.announce(p); err != nil {
 			s.log.Warn("an address could not be announced", "address", p.Prefix.String(), "device", p.Device, "err", err)
 		}
 	}
