@@ -23,6 +23,11 @@ func TestRulesDecideAndNetworksAreApart(t *testing.T) {
 	if !open("81") {
 		t.Error("the rule closes another port")
 	}
+	do(t, http.MethodPost, "/node/"+secondary(t).Name+"/coordinator-state", "coordinator-state", "primary", "wait", "True")
+	if open("80") {
+		t.Error("the next primary has not got the rule")
+	}
+	a.reaches(t, bAddress)
 	// A rule of one network does not concern another.
 	a.reaches(t, "10.120.0.1")
 	do(t, http.MethodDelete, "/network/right/acl/no%20web", "direction", "in")

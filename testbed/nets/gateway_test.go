@@ -54,8 +54,10 @@ func TestTheGatewaySurvivesWhatHappensToThePrimary(t *testing.T) {
 			<-time.After(2 * sessionTimeout) // longer than the addresses live
 		}},
 		{"SIGSTOP of pvcd", sessionTimeout + 3*time.Second, func(p *host.Host) {
+			until := time.After(stopped)
 			must(t, p.Pause(t.Context(), testbed.PVCD))
 			newPrimary(t, p)
+			<-until
 			must(t, p.Cont(t.Context(), testbed.PVCD))
 		}},
 		{"network cut", sessionTimeout + 3*time.Second, func(p *host.Host) {

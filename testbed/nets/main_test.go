@@ -16,8 +16,19 @@ import (
 // busy with other tests.
 const deadline = 60 * time.Second
 
+// long is the long form: shipped times.
+var long = os.Getenv("PVC_TEST_LONG") != ""
+
 // sessionTimeout is shorter than shipped; addresses live in whole seconds, so not much.
-const sessionTimeout = 6 * time.Second
+// stopped is for how long a primary hangs.
+var sessionTimeout, stopped = times()
+
+func times() (session, stop time.Duration) {
+	if long {
+		return 10 * time.Second, time.Minute
+	}
+	return 6 * time.Second, 6 * time.Second
+}
 
 var (
 	cluster *testbed.Cluster
@@ -42,6 +53,9 @@ func run(m *testing.M) int {
 	if err := up(dir); err != nil {
 		fmt.Println("nets:", err)
 		return 1
+	}
+	if !long {
+		fmt.Printf("nets: short form: session timeout %v instead of 10 s, a primary hangs for %v instead of 60 s (PVC_TEST_LONG=1 runs the whole)\n", sessionTimeout, stopped)
 	}
 	code := m.Run()
 	if code != 0 {

@@ -44,3 +44,30 @@ func TestTheConsoleLogsKnowTheBootOfTheHost(t *testing.T) {
 		t.Errorf("node %q, boot id %q: after a power cut the logs would be read from a place that is gone", o.Node, o.BootID)
 	}
 }
+
+const withNetworks = `
+pvc:
+  functions: {enable_hypervisor: True, enable_networking: True, enable_storage: False}
+  cluster:
+    coordinators: [hv1]
+    networks:
+      upstream: {domain: example.net, network: 192.0.2.0/24, floating_ip: 192.0.2.10/24}
+      cluster: {domain: pvc.test, network: 10.0.0.0/24, floating_ip: 10.0.0.250/24}
+  system: {configuration: {networking: {upstream: {device: eth9}, cluster: {device: eth9, address: 10.0.0.2/24}}}}
+`
+
+func TestAHostThatIsNoCoordinatorHasOnlyTheDevicesOfNetworks(t *testing.T) {
+	d := newDaemon(t)
+	c, _, err := config.ParseNode("pvcd.yaml", []byte(withNetworks), "hv2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.config = c
+	n, err := d.newNetworks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.controller == nil || n.dns != nil || n.dhcp != nil {
+		t.Errorf("%+v: it can serve names or addresses", n)
+	}
+}

@@ -81,12 +81,14 @@ func TestTaggedFramesReachTheirVLANOnly(t *testing.T) {
 	if err := netlink.LinkSetNsFd(eth0, int(m.ns)); err != nil {
 		t.Fatal(err)
 	}
-	m.must(t, on("eth0", func(l netlink.Link) error { return netlink.LinkSetMTU(l, guestMTU) }), isUp("eth0"))
 	m.links = New(Underlay{BridgedDevice: "eth0"}, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	t.Cleanup(m.links.Close)
-	m.complete(t, vlans(5, 6))
-	m.tagged(t, 5)
-	m.tagged(t, 6)
+	for _, mtu := range []int{guestMTU, 1500} { // the second one: of a device that is changed later
+		m.must(t, on("eth0", func(l netlink.Link) error { return netlink.LinkSetMTU(l, mtu) }), isUp("eth0"))
+		m.complete(t, vlans(5, 6))
+		m.tagged(t, 5)
+		m.tagged(t, 6)
+	}
 	switch side {
 	case "asks":
 		m.askTagged(t)
