@@ -145,7 +145,7 @@ func (m *machine) askTagged(t *testing.T) {
 	if m.index(t, "vlan6") != 0 || m.index(t, "vmbr6") != 0 {
 		t.Error("devices of the removed network are there")
 	}
-	if err := five.ask(answer5.far(), 3, time.Second); err != nil {
+	if err := five.ask(answer5.far(), 3, coordtest.Patience); err != nil {
 		t.Errorf("the other network is cut: %v", err)
 	}
 	coordtest.Eventually(t, "the other side has taken leave", func() bool {
