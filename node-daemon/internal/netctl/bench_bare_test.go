@@ -199,16 +199,24 @@ func newBenchSpace(b *testing.B) *benchSpace {
 	ready := make(chan error)
 	go func() { // until end
 		defer close(s.ended)
-		runtime.LockOSThread() // and never unlock: the thread ends with the goroutine
-		var err error
-		s.ns, err = netns.New()
+		runtime.LockOSThread()
+		home, err := netns.Get()
+		if err == nil {
+			defer home.Close()
+			s.ns, err = netns.New()
+		}
 		ready <- err
 		if err != nil {
 			return
 		}
-		defer s.ns.Close()
 		for f := range s.todo {
 			f()
+		}
+		s.ns.Close()
+		// The thread goes home, because the first of a process does not end with its
+		// goroutine, and would keep the name space.
+		if netns.Set(home) == nil {
+			runtime.UnlockOSThread()
 		}
 	}()
 	if err := <-ready; err != nil {
@@ -252,7 +260,7 @@ func (s *benchSpace) unplug(b *testing.B, host *benchSpace, name string) {
 	host.end()
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
-	for deadline := time.Now().Add(time.Minute); ; <-look.C {
+	for deadline := time.Now().Add(2 * time.Minute); ; <-look.C {
 		there := false
 		s.in(func() { there = address.DeviceExists(name) })
 		if !there {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parallelvirtualcluster/pvc/common/errs"
 	"github.com/parallelvirtualcluster/pvc/common/model"
 	"github.com/parallelvirtualcluster/pvc/common/run"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/netctl/address"
@@ -90,6 +91,9 @@ func benchRound(b *testing.B, took durations) {
 		ours.apply(before, took, "nothing")
 		bare.look(took)
 	}
+	if ours.late > 0 {
+		b.Logf("%d times the gateways came too late and were set again", ours.late)
+	}
 	if ours.trouble.Len() > 0 {
 		b.Fatalf("not everything was done: %.2000s", ours.trouble.String())
 	}
@@ -163,6 +167,7 @@ type benchHost struct {
 	changes bytes.Buffer // what was logged of devices
 	trouble bytes.Buffer // warnings of the others
 	started bool
+	late    int // how often gateways came too late
 }
 
 func newBenchHost(b *testing.B, s *benchSpace) *benchHost {
@@ -200,16 +205,27 @@ func (h *benchHost) apply(networks []*model.Network, took durations, what string
 		if !h.started {
 			bad = h.places.Acquire(h.b.Context(), time.Hour)
 		}
+		bad = h.again(bad)
 		took.add(what+"-gateways", placed)
 		took.add(what, began)
 		if err != nil || bad != nil || len(result)+len(wrong) > 0 {
-			failed = fmt.Errorf("%s: devices: %w, %v; rules: %v; gateways: %w", what, err, result, wrong, bad)
+			failed = fmt.Errorf("%s: devices: %v, %v; rules: %v; gateways: %v", what, err, result, wrong, bad)
 		}
 	})
 	if failed != nil {
 		h.b.Fatal(failed)
 	}
 	h.started = true
+}
+
+// again tries as the daemon does when a busy machine was so slow that the gateways were
+// removed again; that time counts too.
+func (h *benchHost) again(err error) error {
+	for tries := 0; errs.Is(err, errs.Unavailable) && tries < 20; tries++ {
+		h.late++
+		err = h.places.Keep(h.b.Context(), time.Hour)
+	}
+	return err
 }
 
 // settle lets the gateways be announced as often as they are.
@@ -219,7 +235,7 @@ func (h *benchHost) settle() {
 	h.space.in(func() {
 		for range 3 {
 			if err == nil {
-				err = h.places.Keep(h.b.Context(), time.Hour)
+				err = h.again(h.places.Keep(h.b.Context(), time.Hour))
 			}
 		}
 	})
