@@ -71,12 +71,16 @@ func TestGuestsOfAManagedNetworkHaveAddressesNamesAndAGateway(t *testing.T) {
 		}
 	})
 	t.Run("IPv6 between guests", func(t *testing.T) {
-		out, _ := db.run(t, "ip -6 -o addr show dev eth0 scope global")
-		found := regexp.MustCompile(`inet6 (fd00:100:[0-9a-f:]+)/`).FindStringSubmatch(out)
-		if found == nil {
-			t.Fatalf("no address of the network: %s", out)
-		}
-		web.reaches(t, found[1])
+		re, address := regexp.MustCompile(`inet6 (fd00:100:[0-9a-f:]+)/`), ""
+		within(t, deadline, "the guest has an address of the network", func() error {
+			out, _ := db.run(t, "ip -6 -o addr show dev eth0 scope global")
+			if found := re.FindStringSubmatch(out); found != nil {
+				address = found[1]
+				return nil
+			}
+			return errors.New(out)
+		})
+		web.reaches(t, address)
 	})
 	t.Run("other hosts hold nothing of the primary", func(t *testing.T) {
 		for _, h := range cluster.Hosts() {

@@ -1,6 +1,7 @@
 package address
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -22,8 +23,21 @@ type placeKey struct {
 
 func (p Place) key(have kernel) placeKey { return placeKey{have.links[p.Device], p.Prefix} }
 
+// dumpTries is how often the kernel is asked when what it tells changed meanwhile: such
+// an answer may lack what was there all the time.
+const dumpTries = 5
+
 // readKernel asks twice, however many devices there are.
-func readKernel() (kernel, error) {
+func readKernel() (have kernel, err error) {
+	for range dumpTries {
+		if have, err = readOnce(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return have, err
+}
+
+func readOnce() (kernel, error) {
 	have := kernel{links: map[string]int{}, names: map[int]string{}, addrs: map[placeKey]netlink.Addr{}}
 	links, err := netlink.LinkList()
 	if err != nil {

@@ -37,6 +37,8 @@ type Set struct {
 	wanted []Place
 	until  lease.Moment      // end of the life of what is held, 0 if nothing is
 	placed map[Place]placing // what was put somewhere and not taken away since
+	// trouble is what is wrong with single addresses, to log it once.
+	trouble string
 }
 
 type placing struct{ announcements int } // still to be made
@@ -64,7 +66,8 @@ func (s *Set) Want(places []Place) error {
 }
 
 // Acquire puts the addresses in place for the time given and announces them to the
-// neighbours. A device that is not there yet gets its address with a later Want.
+// neighbours. A device that is not there yet gets its address with a later Want; an address
+// that the kernel refuses is logged and tried again.
 func (s *Set) Acquire(ctx context.Context, until time.Duration) error { return s.Keep(ctx, until) }
 
 // Keep prolongs the addresses; those that have expired meanwhile are announced anew.
@@ -83,6 +86,9 @@ func (s *Set) Release(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.until = 0
+	for _, p := range s.wanted {
+		s.placed[p] = placing{} // also what a daemon before this one has left
+	}
 	if err := s.apply(0); err != nil {
 		return err
 	}
@@ -113,7 +119,7 @@ const tooLate = 500 * time.Millisecond
 // apply makes the kernel agree: with a second or more left the wanted addresses are
 // set, else removed; strays go. s.mu is held.
 func (s *Set) apply(left time.Duration) error {
-	began := lease.Now()
+	end := lease.Now() + lease.Moment(left)
 	have, err := readKernel()
 	if err != nil {
 		return err
@@ -122,35 +128,64 @@ func (s *Set) apply(left time.Duration) error {
 	if left >= time.Second {
 		wanted = s.wanted
 	}
-	all := []error{s.clear(have, wanted)}
+	if err := s.clear(have, wanted); err != nil {
+		return err
+	}
 	var set []Place
+	var failed []error
 	for _, p := range wanted {
 		index, there := have.links[p.Device]
 		if !there {
 			delete(s.placed, p) // it went with the device
 			continue
 		}
-		_, known := have.addrs[p.key(have)]
-		if err := netlink.AddrReplace(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index, Name: p.Device}}, p.netlink(left)); err != nil {
-			all = append(all, fmt.Errorf("add %s: %w", p, err))
+		if err := p.put(index, end); err != nil {
+			failed = append(failed, err)
 			continue
 		}
 		set = append(set, p)
-		if before, ours := s.placed[p]; !known || !ours {
+		if _, known := have.addrs[p.key(have)]; !known {
 			s.placed[p] = placing{repeats}
-		} else {
-			s.placed[p] = before
+		} else if _, ours := s.placed[p]; !ours {
+			s.placed[p] = placing{repeats}
 		}
 	}
-	if late := time.Duration(lease.Now() - began); late > tooLate && len(set) > 0 {
-		all = append(all, errs.Unavailablef("%s was set %v late and is removed again", s.name, late))
-		if have, err := readKernel(); err == nil {
-			all = append(all, s.clear(have, nil))
-		}
-		return errors.Join(all...)
-	}
+	s.complain(errors.Join(failed...))
 	s.announce(set)
-	return errors.Join(all...)
+	return nil
+}
+
+// complain logs once what is wrong with single addresses. That is no reason to give the
+// others up: one impossible gateway on record would leave the cluster without a primary.
+// Each Keep tries again. s.mu is held.
+func (s *Set) complain(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != s.trouble && err != nil {
+		s.log.Warn("an address cannot be set", "set", s.name, "err", err)
+	}
+	s.trouble = text
+}
+
+// put sets one address for the time that is left until the end.
+func (p Place) put(index int, end lease.Moment) error {
+	began := lease.Now()
+	left := time.Duration(end - began)
+	if left < time.Second {
+		return errs.Unavailablef("%s is not prolonged: the lease ends in %v", p, left)
+	}
+	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index, Name: p.Device}}
+	addr := p.netlink(left)
+	if err := netlink.AddrReplace(link, addr); err != nil {
+		return fmt.Errorf("add %s: %w", p, err)
+	}
+	if late := time.Duration(lease.Now() - began); late > tooLate {
+		err := netlink.AddrDel(link, addr)
+		return errors.Join(errs.Unavailablef("%s was set %v late and is removed again", p, late), err)
+	}
+	return nil
 }
 
 // clear removes what is not wanted: what this set has placed, addresses of the set that

@@ -149,10 +149,24 @@ func TestStraysAreRemovedFromDevicesThatAreOurs(t *testing.T) {
 	s := held(t, "192.0.2.7/24")
 	must(t, s.Want(s.wanted))
 	mustHave(t, "not held", "192.0.2.7/24", "198.51.100.1/24")
+	must(t, s.Release(t.Context()))
+	mustHave(t, "given up", "198.51.100.1/24")
 	must(t, s.Acquire(t.Context(), time.Minute))
 	add(here, "198.51.100.3/24", 0)
 	must(t, s.Keep(t.Context(), time.Minute))
 	mustHave(t, "held", "192.0.2.7/24", "198.51.100.1/24")
+}
+
+func TestAnImpossibleAddressCostsTheOthersNothing(t *testing.T) {
+	inNamespace(t)
+	s := held(t, "192.0.2.7/24", "ff05::9/64", "192.0.2.8/24") // the kernel refuses a multicast address of IPv6
+	must(t, s.Acquire(t.Context(), time.Minute))
+	mustHave(t, "acquired", "192.0.2.7/24", "192.0.2.8/24")
+	if s.trouble == "" {
+		t.Error("nobody is told")
+	}
+	must(t, s.Release(t.Context()))
+	mustHave(t, "released")
 }
 
 func TestAnAddressThatWasTakenAwayComesBack(t *testing.T) {
