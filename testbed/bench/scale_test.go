@@ -72,9 +72,11 @@ func (s *scale) build() map[string]float64 {
 	}
 	lap("register-s", func() { s.fleet = startFleet(b, s.zoo.Addrs(), scaleNodes, s.created) })
 	lap("define+start-s", func() {
-		fill(b, dial(b, s.zoo.Addrs()), 0, scaleVMs, scaleNodes, func(i int) model.VMState {
-			if i/scaleNodes%2 == 0 {
-				s.up[i] = true
+		for i := range scaleVMs {
+			s.up[i] = i/scaleNodes%2 == 0
+		}
+		fill(b, dial(b, s.zoo.Addrs()), 0, scaleVMs, scaleNodes, func(i int) model.VMState { // several ask at once
+			if s.up[i] {
 				return model.VMStart
 			}
 			return model.VMStop
