@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -163,8 +164,14 @@ func (a *apiServer) get(b *testing.B, path string) []byte {
 }
 
 // setState asks for a state of a VM.
+// errBusy is a 503: whether the state was set is not known, and setting it again is right.
+var errBusy = errors.New("503")
+
 func (a *apiServer) setState(name, state string) error {
 	status, body, err := a.call(http.MethodPost, "/api/v1/vm/"+name+"/state", url.Values{"state": {state}})
+	if err == nil && status == http.StatusServiceUnavailable {
+		return fmt.Errorf("%s %s: %w %s", state, name, errBusy, bytes.TrimSpace(body))
+	}
 	if err == nil && status != http.StatusOK {
 		err = fmt.Errorf("%s %s: %d %s", state, name, status, bytes.TrimSpace(body))
 	}

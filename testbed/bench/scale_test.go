@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"strconv"
 	"strings"
@@ -34,6 +35,7 @@ type scale struct {
 	mu      sync.Mutex
 	started []started
 	up      map[int]bool // VMs that were last asked to start
+	busy    int          // answers 503, after which the same was asked again
 }
 
 // BenchmarkScale runs 100 nodes with 5,000 VMs, half of them started, through a minute
@@ -56,6 +58,7 @@ func BenchmarkScale(b *testing.B) {
 		for unit, v := range s.created.latency(b, s.started).figures("") {
 			values[unit] = v
 		}
+		values["answers-503"] = float64(s.busy)
 		values["api-RSS-MiB"] = rss(b, s.api.pid, "VmRSS")
 		values["nodes-heap-MiB"] = heap()
 		figures(b, values)
@@ -119,14 +122,28 @@ func (s *scale) change(i int) error {
 	up := !s.up[i]
 	s.up[i] = up
 	s.mu.Unlock()
-	if !up {
-		return s.api.setState(vmName(i), string(model.VMShutdown))
+	for {
+		st, err := s.ask(i, up)
+		s.mu.Lock()
+		switch {
+		case errors.Is(err, errBusy):
+			s.busy++
+			s.mu.Unlock()
+			continue
+		case up && err == nil:
+			s.started = append(s.started, st)
+		}
+		s.mu.Unlock()
+		return err
 	}
-	st, err := s.api.startVM(i)
-	s.mu.Lock()
-	s.started = append(s.started, st)
-	s.mu.Unlock()
-	return err
+}
+
+// ask sends one change of state.
+func (s *scale) ask(i int, up bool) (started, error) {
+	if up {
+		return s.api.startVM(i)
+	}
+	return started{}, s.api.setState(vmName(i), string(model.VMShutdown))
 }
 
 // settle waits until every wish is fulfilled, and looks whether a guest ran twice.
