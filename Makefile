@@ -16,14 +16,11 @@ build: check-tools
 	$(GO) build -ldflags "$(LDFLAGS)" -o bin/pvc-api ./api-daemon
 
 # The tests run real services, and daemons that they build: results must not come from
-# the cache. What is missing of the services is installed first. The longest packages go
-# first, so that none of them is left alone at the end.
-LONGEST = ./testbed/e2e ./testbed/nets ./testbed/faults ./testbed/compat
-
+# the cache. What is missing of the services is installed first.
 test:
 	testbed/preflight.sh
 	$(MAKE) build
-	$(GO) test $(RACE) -count 1 -timeout 14m -p 2 $(LONGEST) ./...
+	$(GO) test $(RACE) -count 1 -timeout 14m -p 2 ./...
 
 test-long:
 	testbed/preflight.sh
