@@ -122,19 +122,19 @@ func (s *scale) change(i int) error {
 	up := !s.up[i]
 	s.up[i] = up
 	s.mu.Unlock()
-	for {
+	for again := false; ; again = true {
 		st, err := s.ask(i, up)
 		s.mu.Lock()
-		switch {
-		case errors.Is(err, errBusy):
+		busy := errors.Is(err, errBusy)
+		if busy {
 			s.busy++
-			s.mu.Unlock()
-			continue
-		case up && err == nil:
+		} else if up && err == nil && !again { // the first request may have had its effect before the second was sent
 			s.started = append(s.started, st)
 		}
 		s.mu.Unlock()
-		return err
+		if !busy {
+			return err
+		}
 	}
 }
 
