@@ -83,8 +83,7 @@ func New(o Options) *Controller {
 
 // Run makes passes until ctx ends; what it has made stays.
 func (c *Controller) Run(ctx context.Context) error {
-	complete := func(s *view.Snapshot) (bool, error) { return s.Generation() > 0, nil }
-	if c.o.View.Until(ctx, complete) != nil {
+	if c.complete(ctx) != nil {
 		return nil // ctx has ended before anything was known
 	}
 	var following sync.WaitGroup
@@ -108,6 +107,12 @@ func (c *Controller) Run(ctx context.Context) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+// complete waits until the records have been read once: without them everything would
+// count as removed.
+func (c *Controller) complete(ctx context.Context) error {
+	return c.o.View.Until(ctx, func(s *view.Snapshot) (bool, error) { return s.Generation() > 0, nil })
 }
 
 // follow asks for a pass after each change of a network or a node.

@@ -13,8 +13,6 @@ import (
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/netctl/link"
 )
 
-type addressPlace = address.Place
-
 func links(networks []*model.Network) (out []link.Network) {
 	for _, n := range networks {
 		out = append(out, link.Network{VNI: n.VNI, Type: n.Type, MTU: n.MTU})
@@ -45,13 +43,13 @@ func managed(networks []*model.Network) (out []*model.Network) {
 }
 
 // gateways are the addresses that the primary has in the networks.
-func gateways(networks []*model.Network) (out []addressPlace) {
+func gateways(networks []*model.Network) (out []address.Place) {
 	for _, n := range managed(networks) {
 		if n.IP4.Network.IsValid() && n.IP4.Gateway.Is4() {
-			out = append(out, addressPlace{Device: n.Bridge(), Prefix: netip.PrefixFrom(n.IP4.Gateway, n.IP4.Network.Bits())})
+			out = append(out, address.Place{Device: n.Bridge(), Prefix: netip.PrefixFrom(n.IP4.Gateway, n.IP4.Network.Bits())})
 		}
 		if n.IP6.Network.IsValid() && n.IP6.Gateway.Is6() {
-			out = append(out, addressPlace{Device: n.Bridge(), Prefix: netip.PrefixFrom(n.IP6.Gateway, n.IP6.Network.Bits())})
+			out = append(out, address.Place{Device: n.Bridge(), Prefix: netip.PrefixFrom(n.IP6.Gateway, n.IP6.Network.Bits())})
 		}
 	}
 	return out

@@ -9,6 +9,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/model"
 	"github.com/parallelvirtualcluster/pvc/common/schema"
 	"github.com/parallelvirtualcluster/pvc/common/view"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/netctl/address"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/netctl/link"
 )
 
@@ -64,7 +65,7 @@ func (c *Controller) adopt(ctx context.Context) error {
 // passRole does what belongs to the role of the primary, or sees to it that nothing of
 // it is left; c.mu is held.
 func (c *Controller) passRole(ctx context.Context, l look) {
-	places := append(gateways(l.networks), c.o.Floating...)
+	places := c.places(l)
 	if !c.held {
 		c.report("addresses", c.o.Addresses.Want(places))
 		// A daemon that comes back in time becomes primary again: until it is clear that
@@ -80,6 +81,11 @@ func (c *Controller) passRole(ctx context.Context, l look) {
 	c.o.DNS.Update(zones(l.networks))
 	c.report("DNS", c.o.DNS.Listen(nameServers(l.networks, c.o.Floating, c.o.DNSPort)))
 	c.reportEach("DHCP", l.networks, c.o.DHCP.Apply(ctx, dhcpNetworks(l.networks)))
+}
+
+// places are the addresses of the primary.
+func (c *Controller) places(l look) []address.Place {
+	return append(gateways(l.networks), c.o.Floating...)
 }
 
 // report logs a trouble once, and its end.
@@ -152,7 +158,7 @@ func (c *Controller) missing(bridges []string) error {
 }
 
 // nameServers are where names are asked for: the gateways and the floating addresses.
-func nameServers(networks []*model.Network, floating []addressPlace, port uint16) (out []netip.AddrPort) {
+func nameServers(networks []*model.Network, floating []address.Place, port uint16) (out []netip.AddrPort) {
 	for _, p := range append(gateways(networks), floating...) {
 		out = append(out, netip.AddrPortFrom(p.Prefix.Addr(), port))
 	}

@@ -20,9 +20,14 @@ func (r *Role) Name() string { return "networks" }
 // is not answered yet is asked again, a lost ping is lost.
 func (r *Role) Acquire(ctx context.Context, until time.Duration) error {
 	c := r.c
+	// A daemon that was just started must not take the rules of the one before it away.
+	if err := c.complete(ctx); err != nil {
+		return err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l := c.look()
+	c.report("addresses", c.o.Addresses.Want(c.places(l)))
 	c.reportEach("firewall", l.networks, c.o.Firewall.Apply(ctx, true, managed(l.networks)))
 	if err := c.o.Addresses.Acquire(ctx, until); err != nil {
 		return errors.Join(err, c.o.Addresses.Release(ctx))
