@@ -7,6 +7,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS  = -X github.com/parallelvirtualcluster/pvc/common/version.Version=$(VERSION)
 RACE    ?= -race
 
+# Two packages run at a time. The clusters of nets and e2e are the largest and measure
+# times: the first runs beside small packages, the second beside the faults.
+ORDER = ./api-daemon/... ./common/... ./testbed/nets ./node-daemon/... ./testbed/e2e ./testbed/faults ./...
+
 .PHONY: all build test test-long bench lint check-tools clean
 
 all: build
@@ -20,7 +24,7 @@ build: check-tools
 test:
 	testbed/preflight.sh
 	$(MAKE) build
-	$(GO) test $(RACE) -count 1 -timeout 14m -p 2 ./...
+	$(GO) test $(RACE) -count 1 -timeout 14m -p 2 $(ORDER)
 
 test-long:
 	testbed/preflight.sh

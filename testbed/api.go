@@ -28,7 +28,7 @@ func (c *Cluster) API(ctx context.Context) (API, error) {
 	var found API
 	err := until(ctx, "an API", "", func() error {
 		var problems []error
-		for _, h := range c.hosts {
+		for _, h := range c.Coordinators() {
 			if !h.On() {
 				continue
 			}

@@ -116,6 +116,9 @@ func (c *Cluster) Host(i int) *host.Host { return c.hosts[i-1] }
 // Hosts are all hosts.
 func (c *Cluster) Hosts() []*host.Host { return c.hosts }
 
+// Coordinators are those of them that are coordinators.
+func (c *Cluster) Coordinators() []*host.Host { return c.hosts[:c.options.Coordinators] }
+
 // Switch is the network between the hosts.
 func (c *Cluster) Switch() *host.Switch { return c.sw }
 
@@ -134,7 +137,7 @@ func (c *Cluster) PeerURI(i int) string { return "qemu+tls://" + c.options.name(
 // ZooKeeperAddrs are the client addresses of the ensemble's servers.
 func (c *Cluster) ZooKeeperAddrs() []string {
 	var addrs []string
-	for i := range c.hosts {
+	for i := range c.Coordinators() {
 		addrs = append(addrs, c.options.zooKeeper(i+1).ClientAddr())
 	}
 	return addrs
@@ -213,7 +216,7 @@ func (o Options) create(lock *os.File) (*Cluster, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !o.NoZooKeeper {
+		if !o.NoZooKeeper && i <= o.Coordinators {
 			if err := o.zooKeeper(i).Write(); err != nil {
 				return nil, err
 			}

@@ -35,7 +35,8 @@ func (o Options) daemonFiles(i int, s secrets) ([]host.File, error) {
 	if o.Networking {
 		maps.Copy(base, o.networkSettings(i))
 	}
-	pvcd, err := settings(base, o.PVCDSettings)
+	maps.Copy(base, o.PVCDSettings)
+	pvcd, err := settings(base, o.HostSettings[i])
 	if err != nil {
 		return nil, fmt.Errorf("configure pvcd of %s: %w", o.name(i), err)
 	}
@@ -51,7 +52,7 @@ func (o Options) daemonFiles(i int, s secrets) ([]host.File, error) {
 
 func (o Options) coordinators() []string {
 	var names []string
-	for i := 1; i <= o.Hosts; i++ {
+	for i := 1; i <= o.Coordinators; i++ {
 		names = append(names, o.name(i))
 	}
 	return names

@@ -27,6 +27,9 @@ type Options struct {
 	Prefix string // hosts are <Prefix>1…; at most 8 letters and digits; empty: hv
 	Subnet string // IPv4 /24 of the hosts (.11, .12, …); empty: one that goes with the prefix, 10.99.0.0/24 for hv
 	Hosts  int    // 0: 3
+	// Coordinators is how many of the hosts, the first ones, are coordinators; 0: all. The
+	// others have neither a ZooKeeper server nor an API.
+	Coordinators int
 	// Root is the folder of all testbeds; empty: $PVC_TESTBED_DIR, else /var/tmp/pvc-testbed.
 	Root string
 	// Binaries is a folder that holds pvcd and pvc-api (see BuildDaemons); empty:
@@ -44,6 +47,8 @@ type Options struct {
 	// by dotted key (pvc.system.vm.shutdown_timeout).
 	PVCDSettings map[string]any
 	APISettings  map[string]any
+	// HostSettings are laid over those of pvcd on single hosts, by their numbers.
+	HostSettings map[int]map[string]any
 	// Progress is told what is going on in short sentences; may be nil.
 	Progress func(string) `json:"-"`
 }
@@ -65,6 +70,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Hosts == 0 {
 		o.Hosts = 3
 	}
+	if o.Coordinators == 0 {
+		o.Coordinators = o.Hosts
+	}
 	if o.Root == "" {
 		o.Root = DefaultRoot()
 	}
@@ -79,6 +87,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("subnet %q: an IPv4 network with the length 24 was expected", o.Subnet)
 	case o.Hosts < 1 || o.Hosts > 99:
 		return o, fmt.Errorf("%d hosts: 1 to 99 were expected", o.Hosts)
+	case o.Coordinators < 1 || o.Coordinators > o.Hosts:
+		return o, fmt.Errorf("%d coordinators: 1 to %d were expected", o.Coordinators, o.Hosts)
 	case !filepath.IsAbs(o.Root) || len(o.Root) > 60:
 		return o, fmt.Errorf("root folder %q: an absolute path of at most 60 characters was expected (it holds sockets)", o.Root)
 	case slices.ContainsFunc(hidden, func(d string) bool { return o.Root == d || strings.HasPrefix(o.Root, d+"/") }):
@@ -125,9 +135,10 @@ func (o Options) addr(i int) string {
 	return netip.AddrFrom4(b).String()
 }
 
-func (o Options) addrs() []string {
+// coordinatorAddrs are the addresses of the coordinators.
+func (o Options) coordinatorAddrs() []string {
 	var all []string
-	for i := 1; i <= o.Hosts; i++ {
+	for i := 1; i <= o.Coordinators; i++ {
 		all = append(all, o.addr(i))
 	}
 	return all

@@ -29,7 +29,7 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 			continue
 		}
 		g.Go(func() error { return c.waitLibvirt(gctx, h) })
-		if !c.options.NoZooKeeper {
+		if !c.options.NoZooKeeper && i < c.options.Coordinators {
 			g.Go(func() error { return c.waitZooKeeper(gctx, i+1) })
 		}
 	}

@@ -85,24 +85,26 @@ keepalive_count = 3
 
 // zooKeeper is the configuration of the server on host i.
 func (o Options) zooKeeper(i int) ensemble.Config {
-	return ensemble.Config{ID: i, Addrs: o.addrs(), Dir: filepath.Join(o.dir(), o.name(i), "zookeeper"), Tick: tick, FSync: o.FSync}
+	return ensemble.Config{ID: i, Addrs: o.coordinatorAddrs(), Dir: filepath.Join(o.dir(), o.name(i), "zookeeper"), Tick: tick, FSync: o.FSync}
 }
 
 // services of host i, in the order in which they are started.
 func (o Options) services(i int) []host.Service {
 	var s []host.Service
-	if !o.NoZooKeeper {
+	if !o.NoZooKeeper && i <= o.Coordinators {
 		s = append(s, host.Service{Name: ZooKeeper, Argv: o.zooKeeper(i).Command(), Log: "/var/log/zookeeper.log"})
 	}
 	s = append(s, host.Service{Name: Libvirtd, Argv: []string{"/usr/sbin/libvirtd", "--listen"}, Log: "/var/log/libvirtd.out"})
 	if o.Binaries == "" {
 		return s
 	}
-	return append(s,
-		host.Service{Name: PVCD, Argv: []string{filepath.Join(o.Binaries, "pvcd")}, Log: "/var/log/pvcd.log", After: libvirtSocket,
-			Env: []string{"PVCD_CONFIG_FILE=/etc/" + pvcdFile, "PVC_BOOT_ID_FILE=" + host.BootIDFile}},
-		host.Service{Name: PVCAPI, Argv: []string{filepath.Join(o.Binaries, "pvc-api")}, Log: "/var/log/pvc-api.log",
-			Env: []string{"PVC_CONFIG_FILE=/etc/" + apiFile}})
+	s = append(s, host.Service{Name: PVCD, Argv: []string{filepath.Join(o.Binaries, "pvcd")}, Log: "/var/log/pvcd.log", After: libvirtSocket,
+		Env: []string{"PVCD_CONFIG_FILE=/etc/" + pvcdFile, "PVC_BOOT_ID_FILE=" + host.BootIDFile}})
+	if i > o.Coordinators {
+		return s
+	}
+	return append(s, host.Service{Name: PVCAPI, Argv: []string{filepath.Join(o.Binaries, "pvc-api")}, Log: "/var/log/pvc-api.log",
+		Env: []string{"PVC_CONFIG_FILE=/etc/" + apiFile}})
 }
 
 // BuildDaemons compiles pvcd and pvc-api of the module in which the calling

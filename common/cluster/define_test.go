@@ -81,7 +81,14 @@ func TestDefinitionsFollowTheTable(t *testing.T) {
 		"a node that is not there":                             {given: hosts(), do: define(cluster.DefineVM{XML: plain, Node: "hv9"}), says: `"hv9" cannot take it`, writes: defined("hv1", plain, "")},
 		"a node that is flushed": {
 			given: join(node("hv1"), node("hv2", "domainstate", "flushed")), do: define(doc(plain)), says: "on hv1", writes: defined("hv1", plain, "")},
-		"no node at all": refused(compat.Tree{}, doc(plain), errs.Conflict, "no other node"),
+		"a node without networks": {
+			given: join(hosts(), network, node("hv2", "facts", `{"no_networks":"it has none"}`)), do: define(doc(with(device(bridge, "vmbr100")))),
+			says: `"hv2" cannot take it`, writes: defined("hv1", with(device(bridge, "vmbr100")), "")},
+		"a node without networks that needs none": {
+			given: join(hosts(), node("hv2", "facts", `{"no_networks":"it has none"}`)), do: define(doc(plain)), says: "on hv2 (as asked)", writes: defined("hv2", plain, "")},
+		"no node with networks": refused(join(network, node("hv2", "facts", `{"no_networks":"it has none"}`)), doc(with(device(bridge, "vmbr100"))), errs.Conflict, "hv2: it has none"),
+		"no hypervisor":         refused(node("hv2", "facts", `{"no_guests":"it is none"}`), doc(plain), errs.Conflict, "hv2: it is none"),
+		"no node at all":        refused(compat.Tree{}, doc(plain), errs.Conflict, "no other node"),
 		"no node that can": refused(join(node("hv1", "dead", ""), node("hv2", "domainstate", "flush"), node("hv3", "memfree", "63"), node("hv4", "daemonstate", "init")),
 			doc(plain), errs.Conflict, "hv1: its daemon does not answer; hv2: its domain state is flush; hv3: 63 MiB free, 64 needed; hv4: its daemon is in state init"),
 	} {

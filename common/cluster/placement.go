@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"slices"
+	"strings"
 
+	"github.com/parallelvirtualcluster/pvc/common/domxml"
 	"github.com/parallelvirtualcluster/pvc/common/model"
 	"github.com/parallelvirtualcluster/pvc/common/placement"
 	"github.com/parallelvirtualcluster/pvc/common/view"
@@ -21,9 +23,7 @@ func selector(s *view.Snapshot, name string) (model.Selector, error) {
 	return model.ParseSelector(name)
 }
 
-// hosts are the candidates for a VM that is not to go to the node except.
-func hosts(s *view.Snapshot, except string) []placement.Host { return candidates(s, except, unfit) }
-
+// candidates are the nodes for a VM, all but the node except.
 func candidates(s *view.Snapshot, except string, unfit func(*model.Node) string) []placement.Host {
 	nodes := s.Nodes()
 	out := make([]placement.Host, 0, len(nodes))
@@ -70,7 +70,18 @@ func unfit(n *model.Node) string {
 	case n.DomainState != model.DomainReady:
 		return "its domain state is " + string(n.DomainState)
 	}
-	return ""
+	return n.Facts.NoGuests
+}
+
+// takes adds to what makes a node unfit what this VM needs of it.
+func takes(spec *domxml.Spec, unfit func(*model.Node) string) func(*model.Node) string {
+	networks := slices.ContainsFunc(spec.Networks, func(nic domxml.NIC) bool { return strings.HasPrefix(nic.Source, model.BridgePrefix) })
+	return func(n *model.Node) string {
+		if why := unfit(n); why != "" || !networks {
+			return why
+		}
+		return n.Facts.NoNetworks
+	}
 }
 
 // unfitHome is unfit for a VM that returns home: a node that fetches its VMs takes
@@ -84,20 +95,20 @@ func unfitHome(n *model.Node) string {
 
 // target resolves the node of a request: the wanted one if it is valid, else the
 // best by the selector. except is the node that is out of the question.
-func target(s *view.Snapshot, wanted, sel, except string, memoryMiB int) (placement.Choice, error) {
+func target(s *view.Snapshot, wanted, sel, except string, spec *domxml.Spec) (placement.Choice, error) {
 	by, err := selector(s, sel)
 	if err != nil {
 		return placement.Choice{}, err
 	}
-	all := hosts(s, except)
+	all := candidates(s, except, takes(spec, unfit))
 	if wanted != "" {
 		for _, h := range all {
-			if h.Name == wanted && h.Fits(memoryMiB) == "" {
+			if h.Name == wanted && h.Fits(spec.MemoryMiB) == "" {
 				return placement.Choice{Node: wanted, Why: "as asked"}, nil
 			}
 		}
 	}
-	choice, err := placement.Select(all, by, memoryMiB)
+	choice, err := placement.Select(all, by, spec.MemoryMiB)
 	if err == nil && wanted != "" {
 		choice.Why = "the node " + quote(wanted) + " cannot take it; " + choice.Why
 	}

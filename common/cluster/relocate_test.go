@@ -80,6 +80,9 @@ func TestMovesFollowTheTable(t *testing.T) {
 			given: join(runs("lastnode", "hv3"), node("hv3", "domainstate", "unflush")), do: unmigrate, writes: begun("hv3", "", "hv3", "")},
 		"migrate to one that fetches its own": {
 			given: join(runs(), node("hv3", "domainstate", "unflush")), do: migrate("hv3"), says: "to hv2", writes: begun("hv2", "hv1", "", "")},
+		"unmigrate to no hypervisor": refused(join(runs("lastnode", "hv3"), node("hv3", "facts", `{"no_guests":"it is none"}`)), unmigrate, "it is none"),
+		"migrate to no hypervisor": {
+			given: join(runs(), node("hv2", "facts", `{"no_guests":"it is none"}`)), do: migrate("hv2"), says: `"hv2" cannot take it`, writes: begun("hv3", "hv1", "", "")},
 		"no other node":         refused(join(node("hv1"), vm("start", "hv1"), claim("hv1")), migrate(""), "there is no other node"),
 		"no other node can":     refused(join(node("hv1"), node("hv2", "memfree", "10"), node("hv3", "dead", ""), vm("start", "hv1"), claim("hv1")), migrate(""), "hv2: 10 MiB free, 64 needed; hv3: its daemon does not answer"),
 		"one that does not run": {given: rests(), do: migrate("hv2"), says: "does not run; it is assigned to hv2", writes: assigned("hv2", "hv1")},

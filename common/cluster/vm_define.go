@@ -73,7 +73,7 @@ func define(s *view.Snapshot, r DefineVM, xml string, spec *domxml.Spec, needs r
 	if err := imagesFree(s, spec); err != nil {
 		return plan{}, err
 	}
-	choice, err := target(s, r.Node, r.Selector, "", spec.MemoryMiB)
+	choice, err := target(s, r.Node, r.Selector, "", spec)
 	if err != nil {
 		return plan{}, err
 	}
@@ -136,7 +136,7 @@ func (c *Cluster) resources(ctx context.Context, spec *domxml.Spec) (resources, 
 	r := resources{missing: map[string]string{}}
 	var local []string
 	for _, nic := range spec.Networks {
-		vni, ours := strings.CutPrefix(nic.Source, "vmbr")
+		vni, ours := strings.CutPrefix(nic.Source, model.BridgePrefix)
 		if !ours {
 			if nic.Type == "bridge" {
 				local = append(local, "bridge "+quote(nic.Source))

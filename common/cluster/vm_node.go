@@ -84,7 +84,7 @@ func destination(s *view.Snapshot, vm *model.VM, spec *domxml.Spec, r SetVMNode)
 		if vm.LastNode == "" {
 			return placement.Choice{}, "", errs.Conflictf("VM %q is not migrated", vm.Name)
 		}
-		for _, h := range candidates(s, vm.Node, unfitHome) {
+		for _, h := range candidates(s, vm.Node, takes(spec, unfitHome)) {
 			if h.Name == vm.LastNode {
 				if why := h.Fits(spec.MemoryMiB); why != "" {
 					return placement.Choice{}, "", errs.Conflictf("the home of VM %q, %s, cannot take it: %s", vm.Name, vm.LastNode, why)
@@ -103,7 +103,7 @@ func destination(s *view.Snapshot, vm *model.VM, spec *domxml.Spec, r SetVMNode)
 	if vm.LastNode != "" && !r.Permanent && !r.Force {
 		return placement.Choice{}, "", errs.Conflictf("VM %q is migrated already (from %s): unmigrate it, or use force", vm.Name, vm.LastNode)
 	}
-	choice, err := target(s, r.Node, r.Selector, vm.Node, spec.MemoryMiB)
+	choice, err := target(s, r.Node, r.Selector, vm.Node, spec)
 	if err != nil {
 		return placement.Choice{}, "", fmt.Errorf("VM %q: %w", vm.Name, err)
 	}

@@ -1,6 +1,10 @@
 package domxml
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/parallelvirtualcluster/pvc/common/model"
+)
 
 // sourceAttribute says which attribute of an interface's <source> names the thing it
 // is plugged into; types that are not listed have none.
@@ -59,7 +63,7 @@ func vniText(typ, source string) string {
 	case "hostdev":
 		return "hostdev:" + source
 	case "bridge":
-		if vni, ok := strings.CutPrefix(source, "vmbr"); ok && allDigits(vni) {
+		if vni, ok := strings.CutPrefix(source, model.BridgePrefix); ok && allDigits(vni) {
 			return vni
 		}
 		if name, ok := hostBridges[source]; ok {

@@ -90,6 +90,19 @@ type Lease6 struct {
 	Expiry   int64      `json:"expiry"` // epoch seconds of the primary's clock; 0 never
 }
 
+// MAC is the hardware address inside the DUID (RFC 8415, sections 11.2 and 11.4), in the
+// form of ParseMAC; empty if there is none in it.
+func (l Lease6) MAC() string {
+	const ethernet = "00:01"
+	for kind, at := range map[string]int{"00:01:": 8, "00:03:": 4} { // with and without a time
+		rest, ok := strings.CutPrefix(l.DUID, kind+ethernet+":")
+		if ok && len(l.DUID) == 3*(at+6)-1 {
+			return rest[len(rest)-17:]
+		}
+	}
+	return ""
+}
+
 // Reservation is an address that is kept for a MAC.
 type Reservation struct {
 	MAC      string
@@ -209,5 +222,8 @@ func CheckRuleName(s string) error {
 	return nil
 }
 
+// BridgePrefix begins the name of every bridge of a virtual network.
+const BridgePrefix = "vmbr"
+
 // BridgeOf is the name of the bridge of a VNI on every host.
-func BridgeOf(vni int) string { return "vmbr" + strconv.Itoa(vni) }
+func BridgeOf(vni int) string { return BridgePrefix + strconv.Itoa(vni) }

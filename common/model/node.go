@@ -76,4 +76,6 @@ type NodeFacts struct {
 	MigrationURI string   `json:"migration_uri,omitempty"` // libvirt URI for peers
 	Health       []string `json:"health,omitempty"`        // health facts, as sentences
 	NoBridged    string   `json:"no_bridged,omitempty"`    // why it cannot have bridged networks; empty if it can
+	NoNetworks   string   `json:"no_networks,omitempty"`   // why it has no virtual networks at all; empty if it has
+	NoGuests     string   `json:"no_guests,omitempty"`     // why it runs no VMs; empty if it does
 }

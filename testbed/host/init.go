@@ -123,10 +123,8 @@ func configureNetwork(addr string) error {
 	ctx, cancel := initContext()
 	defer cancel()
 	batch := "link set lo up\naddr add " + addr + " dev eth0\nlink set eth0 up\n"
-	if _, err := run(ctx, batch, "ip", "-batch", "-"); err != nil {
-		return err
-	}
-	return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1\n"), 0o644)
+	_, err := run(ctx, batch, "ip", "-batch", "-")
+	return err
 }
 
 // mounts is the part of the file system that a host has for itself.

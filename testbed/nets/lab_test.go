@@ -269,7 +269,7 @@ func holder(t testing.TB) *host.Host {
 func secondary(t testing.TB) *host.Host {
 	t.Helper()
 	p := primary(t)
-	return cluster.Host(p.Index%len(cluster.Hosts()) + 1)
+	return cluster.Host(p.Index%len(cluster.Coordinators()) + 1)
 }
 
 // network makes a managed network that the test removes.

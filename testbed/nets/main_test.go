@@ -10,6 +10,7 @@ import (
 
 	"github.com/parallelvirtualcluster/pvc/testbed"
 	"github.com/parallelvirtualcluster/pvc/testbed/guest"
+	"github.com/parallelvirtualcluster/pvc/testbed/host"
 )
 
 // deadline bounds every wait for something that takes a moment; the machine may be
@@ -27,9 +28,14 @@ var (
 )
 
 var (
-	cluster *testbed.Cluster
-	images  guest.Images
+	cluster     *testbed.Cluster
+	images      guest.Images
+	hypervisor  *host.Host // has networks and is no coordinator
+	unconnected *host.Host // has no networks
 )
+
+// outside is this machine, seen from the hosts: a name server that is none of theirs.
+const outside = "10.97.0.254"
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -75,9 +81,17 @@ func up(dir string) error {
 		return err
 	}
 	if cluster, err = testbed.Up(ctx, testbed.Options{Prefix: "nn", Subnet: "10.97.0.0/24", Binaries: dir, Networking: true,
-		PVCDSettings: map[string]any{"pvc.cluster.zookeeper.session_timeout": sessionTimeout.Seconds()}}); err != nil {
+		Hosts: 5, Coordinators: 3,
+		PVCDSettings: map[string]any{
+			"pvc.cluster.zookeeper.session_timeout": sessionTimeout.Seconds(),
+			"pvc.coordinator.dns.forwarders":        []string{outside},
+			"pvc.coordinator.dns.transfer":          []string{outside},
+		},
+		HostSettings: map[int]map[string]any{5: {"pvc.functions.enable_networking": false}},
+	}); err != nil {
 		return err
 	}
+	hypervisor, unconnected = cluster.Host(4), cluster.Host(5)
 	images, err = built.CopyTo(filepath.Join(cluster.SharedDir(), "images"))
 	return err
 }

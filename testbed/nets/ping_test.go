@@ -12,14 +12,15 @@ import (
 
 // pinging is a guest that pings an address ten times a second.
 type pinging struct {
-	m    *machine
-	mark string
+	m       *machine
+	address string
+	mark    string
 }
 
 // pings begins to ping; the answers are in the guest's memory until end reads them.
 func (m *machine) pings(t testing.TB, address string) *pinging {
 	t.Helper()
-	p := &pinging{m, fmt.Sprintf("/tmp/ping-%d", commands.Add(1))}
+	p := &pinging{m, address, fmt.Sprintf("/tmp/ping-%d", commands.Add(1))}
 	m.run(t, fmt.Sprintf("ping -i 0.1 %s > %s 2>&1 & echo $! > %s.pid", address, p.mark, p.mark))
 	within(t, deadline, "a first answer of "+address, func() error {
 		if out, _ := m.run(t, "grep -c seq= "+p.mark); !regexp.MustCompile(`(?m)^[1-9]`).MatchString(out) {

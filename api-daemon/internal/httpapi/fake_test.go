@@ -125,6 +125,11 @@ func newPicture() *pictured {
 					{MAC: "52:54:00:00:00:04", Address: netip.MustParseAddr("10.100.0.102"), Expiry: 0},
 					{MAC: "52:54:00:00:00:05", Address: netip.MustParseAddr("10.100.0.103"), Expiry: 4102444801},
 				},
+				Leases6: []model.Lease6{
+					{Address: netip.MustParseAddr("2001:db8:1::65"), DUID: "00:01:00:01:2a:00:00:00:52:54:00:00:00:65", Expiry: 1},
+					{Address: netip.MustParseAddr("2001:db8:1::66"), DUID: "00:01:00:01:2a:00:00:00:52:54:00:00:00:66", Hostname: "six", Expiry: 4102444802},
+					{Address: netip.MustParseAddr("2001:db8:1::67"), DUID: "00:04:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff:00", Expiry: 0},
+				},
 				Reservations: []model.Reservation{
 					{MAC: "52:54:00:00:00:02", Address: netip.MustParseAddr("10.100.0.10"), Hostname: "db1"},
 					{MAC: "52:54:00:00:00:05", Address: netip.MustParseAddr("10.100.0.11")}, // has another address yet

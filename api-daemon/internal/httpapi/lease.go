@@ -36,17 +36,22 @@ func reservations(n *model.Network, limit *regexp.Regexp) []leaseJSON {
 func activeLeases(n *model.Network, limit *regexp.Regexp, now time.Time) []leaseJSON {
 	out := []leaseJSON{}
 	for _, l := range n.Leases {
-		if (limit == nil || limit.MatchString(l.MAC)) && active(l, now) {
+		if (limit == nil || limit.MatchString(l.MAC)) && active(l.Expiry, now) {
 			out = append(out, leaseAnswer(n, l))
+		}
+	}
+	for _, l := range n.Leases6 {
+		if (limit == nil || limit.MatchString(l.MAC())) && active(l.Expiry, now) {
+			out = append(out, lease6Answer(l))
 		}
 	}
 	return out
 }
 
-func active(l model.Lease, now time.Time) bool { return l.Expiry == 0 || l.Expiry > now.Unix() }
+func active(expiry int64, now time.Time) bool { return expiry == 0 || expiry > now.Unix() }
 
-// getLease answers the lease of a MAC address, or the reservation for it if it is not in
-// use.
+// getLease answers the leases of a MAC address, of both families, or the reservation for
+// it if it is not in use.
 func (a *API) getLease(r *request) (*reply, error) {
 	n, _, err := a.findNetwork(r)
 	if err != nil {
@@ -56,17 +61,11 @@ func (a *API) getLease(r *request) (*reply, error) {
 	if err != nil {
 		return jsonReply([]leaseJSON{}), nil // no lease is called that
 	}
-	for _, l := range n.Leases {
-		if l.MAC == mac && active(l, time.Now()) {
-			return jsonReply([]leaseJSON{leaseAnswer(n, l)}), nil
-		}
+	exactly := regexp.MustCompile("^" + mac + "$")
+	if out := activeLeases(n, exactly, time.Now()); len(out) > 0 {
+		return jsonReply(out), nil
 	}
-	for _, res := range n.Reservations {
-		if res.MAC == mac {
-			return jsonReply([]leaseJSON{reservationAnswer(res)}), nil
-		}
-	}
-	return jsonReply([]leaseJSON{}), nil
+	return jsonReply(reservations(n, exactly)), nil
 }
 
 func (a *API) addLease(r *request) (*reply, error) {

@@ -41,6 +41,7 @@ type ip6JSON struct {
 type leaseJSON struct {
 	Hostname  string `json:"hostname"`
 	Address   string `json:"ip4_address"`
+	Address6  string `json:"ip6_address"`
 	MAC       string `json:"mac_address"`
 	Timestamp string `json:"timestamp"` // epoch seconds of its end, or "static"
 }
@@ -86,12 +87,12 @@ func prefixOrNone(p netip.Prefix) string {
 const staticLease = "static"
 
 func reservationAnswer(r model.Reservation) leaseJSON {
-	return leaseJSON{cmp.Or(r.Hostname, unset), addressOrNone(r.Address), r.MAC, staticLease}
+	return leaseJSON{cmp.Or(r.Hostname, unset), addressOrNone(r.Address), unset, r.MAC, staticLease}
 }
 
 // leaseAnswer renders a lease; one of an address that is reserved for it is static.
 func leaseAnswer(n *model.Network, l model.Lease) leaseJSON {
-	out := leaseJSON{cmp.Or(l.Hostname, unset), addressOrNone(l.Address), l.MAC, strconv.FormatInt(l.Expiry, 10)}
+	out := leaseJSON{cmp.Or(l.Hostname, unset), addressOrNone(l.Address), unset, l.MAC, strconv.FormatInt(l.Expiry, 10)}
 	for _, r := range n.Reservations {
 		if r.MAC == l.MAC && r.Address == l.Address {
 			out.Timestamp = staticLease
@@ -99,6 +100,11 @@ func leaseAnswer(n *model.Network, l model.Lease) leaseJSON {
 		}
 	}
 	return out
+}
+
+// lease6Answer renders a lease of DHCPv6.
+func lease6Answer(l model.Lease6) leaseJSON {
+	return leaseJSON{cmp.Or(l.Hostname, unset), unset, l.Address.String(), cmp.Or(l.MAC(), unset), strconv.FormatInt(l.Expiry, 10)}
 }
 
 func ruleAnswer(d model.Direction, position int, r model.Rule) aclJSON {

@@ -21,12 +21,14 @@ const (
 		`"ip4":{"network":"None","gateway":"None","dhcp_flag":"False","dhcp_start":"None","dhcp_end":"None"},` +
 		`"ip6":{"network":"None","gateway":"None","dhcp_flag":"False"}}`
 
-	lease1     = `{"hostname":"web1","ip4_address":"10.100.0.100","mac_address":"52:54:00:00:00:01","timestamp":"4102444800"}`
-	lease2     = `{"hostname":"db1","ip4_address":"10.100.0.10","mac_address":"52:54:00:00:00:02","timestamp":"static"}`
-	lease4     = `{"hostname":"None","ip4_address":"10.100.0.102","mac_address":"52:54:00:00:00:04","timestamp":"0"}`
-	lease5     = `{"hostname":"None","ip4_address":"10.100.0.103","mac_address":"52:54:00:00:00:05","timestamp":"4102444801"}`
-	reserved5  = `{"hostname":"None","ip4_address":"10.100.0.11","mac_address":"52:54:00:00:00:05","timestamp":"static"}`
-	reserved6  = `{"hostname":"idle","ip4_address":"10.100.0.12","mac_address":"52:54:00:00:00:06","timestamp":"static"}`
+	lease1     = `{"hostname":"web1","ip4_address":"10.100.0.100","ip6_address":"None","mac_address":"52:54:00:00:00:01","timestamp":"4102444800"}`
+	lease2     = `{"hostname":"db1","ip4_address":"10.100.0.10","ip6_address":"None","mac_address":"52:54:00:00:00:02","timestamp":"static"}`
+	lease4     = `{"hostname":"None","ip4_address":"10.100.0.102","ip6_address":"None","mac_address":"52:54:00:00:00:04","timestamp":"0"}`
+	lease5     = `{"hostname":"None","ip4_address":"10.100.0.103","ip6_address":"None","mac_address":"52:54:00:00:00:05","timestamp":"4102444801"}`
+	lease66    = `{"hostname":"six","ip4_address":"None","ip6_address":"2001:db8:1::66","mac_address":"52:54:00:00:00:66","timestamp":"4102444802"}`
+	lease67    = `{"hostname":"None","ip4_address":"None","ip6_address":"2001:db8:1::67","mac_address":"None","timestamp":"0"}`
+	reserved5  = `{"hostname":"None","ip4_address":"10.100.0.11","ip6_address":"None","mac_address":"52:54:00:00:00:05","timestamp":"static"}`
+	reserved6  = `{"hostname":"idle","ip4_address":"10.100.0.12","ip6_address":"None","mac_address":"52:54:00:00:00:06","timestamp":"static"}`
 	ruleIn     = `{"direction":"in","order":0,"description":"ssh","rule":"tcp dport 22 accept"}`
 	ruleInNo   = `{"direction":"in","order":1,"description":"no","rule":"drop"}`
 	ruleOutSSH = `{"direction":"out","order":0,"description":"ssh","rule":"tcp dport 22 drop"}`
@@ -54,8 +56,8 @@ func TestNetworksLeasesAndRulesAreShownAsWritten(t *testing.T) {
 		{"/network/office", 200, list(officeJSON)},
 		{"/network/100", 200, list(officeJSON)},
 		{"/network/off", 200, list()},
-		{"/network/office/lease", 200, list(lease1, lease2, lease4, lease5)},
-		{"/network/office/lease?static=False", 200, list(lease1, lease2, lease4, lease5)},
+		{"/network/office/lease", 200, list(lease1, lease2, lease4, lease5, lease66, lease67)},
+		{"/network/office/lease?static=False", 200, list(lease1, lease2, lease4, lease5, lease66, lease67)},
 		{"/network/office/lease?static", 200, list(lease2, reserved5, reserved6)},
 		{"/network/office/lease?static=True&limit=06$", 200, list(reserved6)},
 		{"/network/100/dhcp?limit=:0[45]", 200, list(lease4, lease5)},
@@ -67,6 +69,7 @@ func TestNetworksLeasesAndRulesAreShownAsWritten(t *testing.T) {
 		{"/network/office/lease/52:54:00:00:00:05", 200, list(lease5)},
 		{"/network/office/lease/52:54:00:00:00:06", 200, list(reserved6)},
 		{"/network/office/lease/52:54:00:00:00:03", 200, list()}, // it has ended
+		{"/network/office/lease/52:54:00:00:00:66", 200, list(lease66)},
 		{"/network/office/lease/web1", 200, list()},
 		{"/network/off/lease/525400000001", 510, `"off"`},
 		{"/network/office/acl", 200, list(ruleIn, ruleInNo, ruleOutSSH)},

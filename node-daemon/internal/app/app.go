@@ -78,8 +78,10 @@ func serve(ctx context.Context, c *config.Node, stdout io.Writer) error {
 	reloads.Add("log", log.Reopen)
 	group := service.Group{Log: log.Logger, OnReady: func() { _ = service.Notify(service.Ready) }, OnStop: func() { _ = service.Notify(service.Stopping) }}
 	group.Add("reload", reloads)
-	group.Add("libvirt", driver)    // guests are looked at through it until the last moment
-	group.Add("console", d.console) // saves what is left when the VMs are let go
+	if c.Functions.Hypervisor {
+		group.Add("libvirt", driver)    // guests are looked at through it until the last moment
+		group.Add("console", d.console) // saves what is left when the VMs are let go
+	}
 	if d.networks != nil {
 		d.networks.add(&group)
 	}
@@ -123,6 +125,13 @@ func (d *daemon) facts(ctx context.Context) (model.NodeFacts, error) {
 	if a := d.config.Networking.Cluster.Address; a.IsValid() {
 		f.Address = a.Addr().String()
 	}
+	if !d.config.Functions.Networking {
+		f.NoNetworks = "it has no virtual networks (enable_networking is off)"
+	}
+	if !d.config.Functions.Hypervisor {
+		f.NoGuests = "it is no hypervisor (enable_hypervisor is off)"
+		return f, nil
+	}
 	h, err := d.hypervisor.Host(ctx)
 	if err != nil {
 		return f, err
@@ -133,6 +142,9 @@ func (d *daemon) facts(ctx context.Context) (model.NodeFacts, error) {
 
 // guests are the active domains of the host, for its figures.
 func (d *daemon) guests(ctx context.Context) (liveness.Guests, error) {
+	if !d.config.Functions.Hypervisor {
+		return liveness.Guests{}, nil
+	}
 	domains, err := d.hypervisor.List(ctx)
 	if err != nil {
 		return liveness.Guests{}, fmt.Errorf("list the guests: %w", err)

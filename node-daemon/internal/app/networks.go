@@ -63,6 +63,9 @@ func (d *daemon) newNetworks() (*networks, error) {
 
 // taps are the TAP devices of the running guests and the bridges they belong into.
 func (d *daemon) taps(ctx context.Context) (map[string]string, error) {
+	if !d.config.Functions.Hypervisor {
+		return nil, nil
+	}
 	domains, err := d.hypervisor.List(ctx)
 	if err != nil {
 		return nil, err

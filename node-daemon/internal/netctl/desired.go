@@ -124,7 +124,7 @@ func hosts(n *model.Network) (out []dns.Host) {
 
 // vniOf reads the name of a bridge; ours is false for any other device.
 func vniOf(bridge string) (vni int, ours bool) {
-	text, ok := strings.CutPrefix(bridge, "vmbr")
+	text, ok := strings.CutPrefix(bridge, model.BridgePrefix)
 	vni, err := strconv.Atoi(text)
 	return vni, ok && err == nil && vni > 0 && model.BridgeOf(vni) == bridge
 }

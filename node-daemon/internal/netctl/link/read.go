@@ -32,7 +32,7 @@ func (k *kernel) read(ctx context.Context) (state, error) {
 		if err != nil {
 			return state{}, err
 		}
-		if d.kind == kindBridge && strings.HasPrefix(d.name, model.BridgeOf(0)[:4]) {
+		if d.kind == kindBridge && strings.HasPrefix(d.name, model.BridgePrefix) {
 			d.bridge.checksum = k.checksumOffload(d.name)
 		}
 		s.devices[d.name] = d
