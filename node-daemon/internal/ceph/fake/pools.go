@@ -1,0 +1,110 @@
+package fake
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"syscall"
+
+	"github.com/parallelvirtualcluster/pvc/common/errs"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph"
+)
+
+// Pools implements ceph.Calls.
+func (c calls) Pools(ctx context.Context) (pools []ceph.Pool, err error) {
+	err = c.do(ctx, Pools, "", asks, func(w *World) error {
+		for _, name := range sortedKeys(w.pools) {
+			pools = append(pools, w.pools[name].Pool)
+		}
+		return nil
+	})
+	return pools, err
+}
+
+// CreatePool implements ceph.Calls.
+func (c calls) CreatePool(ctx context.Context, name string, pgs int) (made ceph.Pool, err error) {
+	err = c.do(ctx, CreatePool, name, commands, func(w *World) error {
+		switch {
+		case w.pools[name] != nil:
+			return ceph.Refused(syscall.EEXIST, fmt.Sprintf("pool '%s' already exists", name))
+		case pgs <= 0:
+			return ceph.Refused(syscall.EINVAL, fmt.Sprintf("pg_num must be greater than 0, you set %d", pgs))
+		case pgs > 65536:
+			return ceph.Refused(syscall.ERANGE, fmt.Sprintf("'pg_num' must be greater than 0 and less than or equal to 65536 (you may adjust 'mon max pool pg num' for higher values), you set %d", pgs))
+		}
+		w.lastPool++
+		made = ceph.Pool{ID: w.lastPool, Name: name, PGs: pgs, Size: 3, MinSize: 2, Application: "rbd"}
+		w.pools[name] = &storedPool{Pool: made, images: map[string]*storedImage{}}
+		return nil
+	})
+	return made, err
+}
+
+// Uninitialise takes a pool back to the moment before InitPool. It reports whether there
+// is such a pool.
+func (w *World) Uninitialise(name string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.pools[name]
+	if p != nil {
+		p.Application = ""
+	}
+	return p != nil
+}
+
+// onPool is do with the pool of that name and id.
+func (c calls) onPool(ctx context.Context, m Method, name string, id int64, fn func(*World, *storedPool) error) error {
+	return c.do(ctx, m, name, commands, func(w *World) error {
+		p, err := w.pool(name)
+		if err != nil {
+			return err
+		}
+		if p.ID != id {
+			return errs.NotFoundf("pool %q has id %d now, not %d", name, p.ID, id)
+		}
+		return fn(w, p)
+	})
+}
+
+// InitPool implements ceph.Calls.
+func (c calls) InitPool(ctx context.Context, name string, id int64) (made ceph.Pool, err error) {
+	err = c.onPool(ctx, InitPool, name, id, func(_ *World, p *storedPool) error {
+		p.Application = "rbd"
+		made = p.Pool
+		return nil
+	})
+	return made, err
+}
+
+// RemovePool implements ceph.Calls.
+func (c calls) RemovePool(ctx context.Context, name string, id int64) error {
+	return c.onPool(ctx, RemovePool, name, id, func(w *World, p *storedPool) error {
+		delete(w.pools, name)
+		return nil
+	})
+}
+
+// pool finds a pool by name. The caller holds the lock.
+func (w *World) pool(name string) (*storedPool, error) {
+	if p := w.pools[name]; p != nil {
+		return p, nil
+	}
+	return nil, ceph.Refused(syscall.ENOENT, fmt.Sprintf("no such pool %q", name))
+}
+
+// byName finds an image; nil if there is none.
+func (p *storedPool) byName(name string) *storedImage {
+	for _, i := range p.images {
+		if i.Name == name {
+			return i
+		}
+	}
+	return nil
+}
+
+// copied returns an image that shares nothing with the world.
+func (i *storedImage) copied() ceph.Image {
+	r := i.Image
+	r.Features, r.Flags, r.Snapshots = slices.Clone(r.Features), slices.Clone(r.Flags), slices.Clone(r.Snapshots)
+	return r
+}
