@@ -6,7 +6,8 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/schema"
 )
 
-// GroupOf names the object a path belongs to: a VM with its claim, a node, a network, or a root.
+// GroupOf names the object a path belongs to: a VM with its claim, a node, a network, an
+// object of storage, a command, or a root.
 func GroupOf(path string) string {
 	parts := schema.Split(path)
 	switch {
@@ -16,6 +17,10 @@ func GroupOf(path string) string {
 		return schema.Node(parts[1])
 	case len(parts) >= 2 && parts[0] == "networks":
 		return schema.Networks + "/" + parts[1]
+	case parts[0] == "ceph":
+		return cephGroup(parts)
+	case len(parts) >= 2 && parts[0] == "commands":
+		return schema.Command(parts[1])
 	default:
 		return "/" + parts[0]
 	}
@@ -42,11 +47,23 @@ type Scope struct {
 	Want  func(path string) Interest
 }
 
-// WholeCluster is the scope of the API: all nodes, VMs, networks, claims and settings, without
-// bulky values.
+// WholeCluster is the scope of the API: all nodes, VMs, networks, claims, storage, commands
+// and settings, without bulky values.
 var WholeCluster = Scope{
-	Roots: []string{schema.Primary, schema.Config, schema.Nodes, schema.Domains, schema.Networks, schema.Claims},
+	Roots: append([]string{schema.Primary, schema.Config, schema.Nodes, schema.Domains, schema.Networks, schema.Claims, schema.Commands}, cephRoots...),
 	Want:  wantWholeCluster,
+}
+
+// StorageHost is the scope of a host with storage: its records, all commands, which of the
+// other hosts live, and who is primary.
+var StorageHost = Scope{
+	Roots: append([]string{schema.Primary, schema.Nodes, schema.Commands}, cephRoots...),
+	Want: func(path string) Interest {
+		if parts := schema.Split(path); parts[0] == "nodes" {
+			return wantNodeAddress(parts[1:])
+		}
+		return wantWholeCluster(path)
+	},
 }
 
 // HostNetworks is the scope of a host that may not become primary: which networks there
@@ -96,6 +113,10 @@ func wantWholeCluster(path string) Interest {
 		return WantVM(parts[1:])
 	case "networks":
 		return WantNetwork(parts[1:])
+	case "ceph":
+		return wantStorage(parts[1:])
+	case "commands":
+		return wantCommand(parts[1:])
 	case "claims":
 		if len(parts) == 2 && parts[1] == "disks" {
 			return Interest{}

@@ -28,7 +28,10 @@ type tables struct {
 
 	primaryVersion, domainsVersion, networksVersion int32
 
-	generation, vmGeneration, nodeGeneration, networkGeneration uint64
+	generation, vmGeneration, nodeGeneration, networkGeneration, commandGeneration uint64
+
+	storage  storage
+	commands map[string]*model.Command // by id
 
 	sortMu sync.Mutex
 	sorted []*model.VM // by name; nil when it has to be made
@@ -39,6 +42,7 @@ type tables struct {
 func newTables() *tables {
 	return &tables{
 		vms: map[string]*model.VM{}, names: map[string][]string{}, nodes: map[string]*model.Node{}, nets: map[int]*model.Network{},
+		storage: newStorage(), commands: map[string]*model.Command{},
 		config: map[string]string{}, primary: schema.NoPrimary, specs: &specs{byUUID: map[string]*spec{}},
 	}
 }
@@ -55,6 +59,10 @@ func (t *tables) load(tr schema.Tree, log *slog.Logger) {
 			t.updateNetwork(tr, vni, log)
 		}
 	}
+	t.storage.load(tr, log)
+	for _, id := range tr.Children(schema.Commands) {
+		t.updateCommand(tr, id, log)
+	}
 	for _, root := range []string{schema.Primary, schema.Config, schema.Domains, schema.Networks} {
 		t.update(tr, root, log)
 	}
@@ -68,6 +76,10 @@ func (t *tables) update(tr schema.Tree, group string, log *slog.Logger) {
 		t.updateNode(tr, name, log)
 	} else if vni, ok := groupVNI(group); ok {
 		t.updateNetwork(tr, vni, log)
+	} else if Below(group, schema.Ceph) {
+		t.storage.update(tr, group, log)
+	} else if id, ok := groupCommand(group); ok {
+		t.updateCommand(tr, id, log)
 	} else if group == schema.Networks {
 		_, t.networksVersion, _ = tr.Data(schema.Networks)
 	} else if group == schema.Primary {

@@ -105,7 +105,8 @@ func (v *View) swap(m *Mirror, loading chan struct{}) {
 	t := newTables()
 	// Generations never repeat, also not when everything was deleted meanwhile.
 	t.generation, t.vmGeneration, t.nodeGeneration = v.tables.generation+1, v.tables.vmGeneration+1, v.tables.nodeGeneration+1
-	t.networkGeneration = v.tables.networkGeneration + 1
+	t.networkGeneration, t.commandGeneration = v.tables.networkGeneration+1, v.tables.commandGeneration+1
+	t.storage.generation = v.tables.storage.generation + 1
 	t.specs = v.tables.specs
 	m.Read(func(tr schema.Tree) { t.load(tr, v.o.Logger) })
 	v.mirror, v.tables, v.live = m, t, true
@@ -174,6 +175,13 @@ func (v *View) Stale() (age time.Duration, stale bool) {
 		return 0, v.mirror == nil
 	}
 	return time.Since(v.lastOK), true
+}
+
+// Changed returns a channel that is closed at the next change of anything.
+func (v *View) Changed() <-chan struct{} {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.changed
 }
 
 // Until waits until done says so, looking again after every change. It ends with
