@@ -7,11 +7,23 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS  = -X github.com/parallelvirtualcluster/pvc/common/version.Version=$(VERSION)
 RACE    ?= -race
 
+# The module for Ceph has to be told of which release the libraries are. Every go
+# command takes GOFLAGS from the environment: build, vet and test, also those that the
+# tests run, and staticcheck.
+CEPH_16 = pacific
+CEPH_17 = quincy
+CEPH_18 = reef
+CEPH_19 = squid
+CEPH_RELEASE = $(CEPH_$(shell dpkg-query -W -f '$${Version}' librados-dev 2>/dev/null | cut -d. -f1))
+ifeq ($(findstring -tags,$(GOFLAGS)),)
+export GOFLAGS := $(strip $(GOFLAGS) $(CEPH_RELEASE:%=-tags=%))
+endif
+
 # Two packages run at a time. The clusters of nets and e2e are the largest and measure
 # times: the first runs beside small packages, the second beside the faults.
 ORDER = ./api-daemon/... ./common/... ./testbed/nets ./node-daemon/... ./testbed/e2e ./testbed/faults ./...
 
-.PHONY: all build test test-long bench lint check-tools clean
+.PHONY: all build test test-long bench run-test run-test-long run-bench lint check-tools clean
 
 all: build
 
@@ -20,20 +32,20 @@ build: check-tools
 	$(GO) build -ldflags "$(LDFLAGS)" -o bin/pvc-api ./api-daemon
 
 # The tests run real services, and daemons that they build: results must not come from
-# the cache. What is missing of the services is installed first.
-test:
+# the cache. What is missing of the services is installed first, and only then does a
+# new make look which release of Ceph is there.
+test test-long bench:
 	testbed/preflight.sh
 	$(MAKE) build
+	$(MAKE) run-$@
+
+run-test:
 	$(GO) test $(RACE) -count 1 -timeout 14m -p 2 $(ORDER)
 
-test-long:
-	testbed/preflight.sh
-	$(MAKE) build
+run-test-long:
 	PVC_TEST_LONG=1 $(GO) test $(RACE) -count 1 -timeout 120m -p 1 ./...
 
-bench:
-	testbed/preflight.sh
-	$(MAKE) build
+run-bench:
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./testbed/bench/... ./node-daemon/internal/netctl
 
 lint: check-tools

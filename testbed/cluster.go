@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -47,7 +48,7 @@ func Up(ctx context.Context, o Options) (c *Cluster, err error) {
 		return nil, fmt.Errorf("testbed %s: %w", o.Prefix, err)
 	}
 	defer lock.Close() // the switch holds it from now on
-	c, err = o.create(lock)
+	c, err = o.create(ctx, lock)
 	if err != nil {
 		return nil, fmt.Errorf("testbed %s: %w", o.Prefix, err)
 	}
@@ -193,8 +194,8 @@ func (o Options) lock(ctx context.Context) (*os.File, error) {
 }
 
 // create writes everything that the cluster needs on disk.
-func (o Options) create(lock *os.File) (*Cluster, error) {
-	if err := Down(context.Background(), o.Root, o.Prefix); err != nil { // what a killed process left
+func (o Options) create(ctx context.Context, lock *os.File) (*Cluster, error) {
+	if err := Down(ctx, o.Root, o.Prefix); err != nil { // what a killed process left
 		return nil, err
 	}
 	if err := os.RemoveAll(o.dir()); err != nil {
@@ -210,7 +211,7 @@ func (o Options) create(lock *os.File) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{options: o, secrets: newSecrets(), sw: o.newSwitch(lock)}
+	c := &Cluster{options: o, secrets: o.newSecrets(), sw: o.newSwitch(lock)}
 	for i := 1; i <= o.Hosts; i++ {
 		files, err := o.hostFiles(i, ca, c.secrets)
 		if err != nil {
@@ -221,9 +222,18 @@ func (o Options) create(lock *os.File) (*Cluster, error) {
 				return nil, err
 			}
 		}
-		c.hosts = append(c.hosts, &host.Host{Name: o.name(i), Index: i, Switch: c.sw, Linger: o.Linger,
-			Dir: filepath.Join(o.dir(), o.name(i)), Etc: files,
-			Dirs: []string{"/var/log/libvirt/qemu", "/var/log/pvc"}, Services: o.services(i)})
+		h := &host.Host{Name: o.name(i), Index: i, Switch: c.sw, Linger: o.Linger, Dir: filepath.Join(o.dir(), o.name(i)), Etc: files,
+			Dirs: []string{"/var/log/libvirt/qemu", "/var/log/pvc"}, Services: o.services(i), Disks: slices.Repeat([]int64{spareDiskSize}, o.Disks)}
+		if o.Storage {
+			h.Dirs = append(h.Dirs, cephDirs...)
+		}
+		c.hosts = append(c.hosts, h)
+	}
+	if o.Storage {
+		o.Progress("making the storage cluster")
+		if err := c.createCeph(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := os.WriteFile(c.TokenHeaderFile(), []byte("X-Api-Key: "+c.secrets.Token+"\n"), 0o600); err != nil {
 		return nil, err

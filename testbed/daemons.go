@@ -10,6 +10,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/parallelvirtualcluster/pvc/testbed/ceph"
 	"github.com/parallelvirtualcluster/pvc/testbed/host"
 )
 
@@ -26,14 +27,27 @@ const APIPort = 7370
 type secrets struct {
 	Token     string // the API's one token
 	SecretKey string // signs sessions
+	// Of the storage cluster, if there is one.
+	FSID string
+	Ceph ceph.Keys
 }
 
-func newSecrets() secrets { return secrets{Token: rand.Text(), SecretKey: rand.Text() + rand.Text()} }
+func (o Options) newSecrets() secrets {
+	s := secrets{Token: rand.Text(), SecretKey: rand.Text() + rand.Text()}
+	if o.Storage {
+		s.FSID = ceph.NewUUID()
+		s.Ceph = o.cephConfig(1, s).NewKeys()
+	}
+	return s
+}
 
 func (o Options) daemonFiles(i int, s secrets) ([]host.File, error) {
 	base := o.pvcdSettings(i)
 	if o.Networking {
 		maps.Copy(base, o.networkSettings(i))
+	}
+	if o.Storage {
+		maps.Copy(base, storageSettings)
 	}
 	maps.Copy(base, o.PVCDSettings)
 	pvcd, err := settings(base, o.HostSettings[i])
@@ -111,6 +125,11 @@ func (o Options) networkSettings(i int) map[string]any {
 		own + "cluster.device":            "eth0",
 		own + "cluster.address":           fmt.Sprintf("%s/%d", o.addr(i), o.subnet().Bits()),
 	}
+}
+
+// storageSettings are for hosts that look after the storage cluster.
+var storageSettings = map[string]any{
+	"pvc.functions.enable_storage": true,
 }
 
 func (o Options) apiSettings(i int, s secrets) map[string]any {

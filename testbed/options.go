@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/parallelvirtualcluster/pvc/testbed/ceph"
 	"github.com/parallelvirtualcluster/pvc/testbed/ensemble"
 )
 
@@ -43,6 +44,12 @@ type Options struct {
 	Linger bool
 	// Networking has pvcd look after virtual networks.
 	Networking bool
+	// Storage gives the cluster a Ceph cluster and has pvcd look after it.
+	Storage bool
+	// OSDs is how many it has; 0: one on each of the first three hosts.
+	OSDs int
+	// Disks is how many spare disks each host has, /dev/sdb and on.
+	Disks int
 	// PVCDSettings and APISettings are laid over the generated configuration,
 	// by dotted key (pvc.system.vm.shutdown_timeout).
 	PVCDSettings map[string]any
@@ -57,7 +64,7 @@ var prefixPattern = regexp.MustCompile(`^[a-z][a-z0-9]{0,7}$`)
 
 // hidden are folders that a host has for itself: a testbed below one of them
 // could not be seen from inside.
-var hidden = []string{"/run", "/var/run", "/var/log", "/var/lib/libvirt", "/var/cache/libvirt", "/etc", "/dev", "/proc", "/sys"}
+var hidden = []string{"/run", "/var/run", "/var/log", "/var/lib/ceph", "/var/lib/libvirt", "/var/cache/libvirt", "/etc", "/dev", "/proc", "/sys"}
 
 // withDefaults fills in what was left out and checks the rest.
 func (o Options) withDefaults() (Options, error) {
@@ -72,6 +79,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Coordinators == 0 {
 		o.Coordinators = o.Hosts
+	}
+	if o.Storage && o.OSDs == 0 {
+		o.OSDs = min(ceph.DefaultOSDs, o.Hosts)
 	}
 	if o.Root == "" {
 		o.Root = DefaultRoot()
@@ -89,6 +99,10 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("%d hosts: 1 to 99 were expected", o.Hosts)
 	case o.Coordinators < 1 || o.Coordinators > o.Hosts:
 		return o, fmt.Errorf("%d coordinators: 1 to %d were expected", o.Coordinators, o.Hosts)
+	case o.OSDs < 0 || o.OSDs > 99 || o.OSDs > 0 && !o.Storage:
+		return o, fmt.Errorf("%d OSDs: 1 to 99 and Storage were expected", o.OSDs)
+	case o.Disks < 0 || o.Disks > 25:
+		return o, fmt.Errorf("%d disks: 0 to 25 were expected", o.Disks)
 	case !filepath.IsAbs(o.Root) || len(o.Root) > 60:
 		return o, fmt.Errorf("root folder %q: an absolute path of at most 60 characters was expected (it holds sockets)", o.Root)
 	case slices.ContainsFunc(hidden, func(d string) bool { return o.Root == d || strings.HasPrefix(o.Root, d+"/") }):

@@ -10,6 +10,7 @@ set -eu
 go_wanted=1.26.4
 packages="zookeeper libvirt-daemon-system libvirt-clients libvirt-dev \
 qemu-system-x86 qemu-utils busybox-static binutils iproute2 nftables dnsmasq-base curl \
+ceph-mon ceph-mgr ceph-osd ceph-common librados-dev librbd-dev qemu-block-extra \
 gcc libc6-dev pkg-config ca-certificates"
 test_packages="python3-kazoo shellcheck"
 

@@ -20,10 +20,14 @@ import (
 const libvirtTLSPort = "16514"
 
 // WaitReady waits until what runs on the hosts that have power serves: libvirtd,
-// the ensemble, and with daemons an API that shows all those hosts running.
+// the ensemble, the storage cluster (healthy, if all hosts have power), and with daemons an API that shows all those hosts running.
 func (c *Cluster) WaitReady(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
-	c.options.Progress("waiting for libvirtd and ZooKeeper")
+	what := "libvirtd and ZooKeeper"
+	if c.options.Storage {
+		what = "libvirtd, ZooKeeper and Ceph"
+	}
+	c.options.Progress("waiting for " + what)
 	for i, h := range c.hosts {
 		if !h.On() {
 			continue
@@ -32,6 +36,9 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 		if !c.options.NoZooKeeper && i < c.options.Coordinators {
 			g.Go(func() error { return c.waitZooKeeper(gctx, i+1) })
 		}
+	}
+	if c.options.Storage && c.hosts[0].On() {
+		g.Go(func() error { return c.waitCeph(gctx) })
 	}
 	if err := g.Wait(); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +30,9 @@ func (o Options) hostFiles(i int, a *authority, s secrets) ([]host.File, error) 
 		host.File{Name: "libvirt/libvirtd.conf", Content: o.libvirtdConf()},
 		host.File{Name: "libvirt/qemu.conf", Content: o.qemuConf(i)},
 		host.File{Name: "libvirt/libvirt.conf", Content: "uri_default = \"qemu:///system\"\n"})
+	if o.Storage {
+		files = append(files, o.cephFiles(i, s)...)
+	}
 	if o.Binaries == "" {
 		return files, nil
 	}
@@ -95,11 +99,14 @@ func (o Options) services(i int) []host.Service {
 		s = append(s, host.Service{Name: ZooKeeper, Argv: o.zooKeeper(i).Command(), Log: "/var/log/zookeeper.log"})
 	}
 	s = append(s, host.Service{Name: Libvirtd, Argv: []string{"/usr/sbin/libvirtd", "--listen"}, Log: "/var/log/libvirtd.out"})
+	if o.Storage {
+		s = append(s, o.cephServices(i)...)
+	}
 	if o.Binaries == "" {
 		return s
 	}
 	s = append(s, host.Service{Name: PVCD, Argv: []string{filepath.Join(o.Binaries, "pvcd")}, Log: "/var/log/pvcd.log", After: libvirtSocket,
-		Env: []string{"PVCD_CONFIG_FILE=/etc/" + pvcdFile, "PVC_BOOT_ID_FILE=" + host.BootIDFile}})
+		Env: []string{"PVCD_CONFIG_FILE=/etc/" + pvcdFile, "PVC_BOOT_ID_FILE=" + host.BootIDFile, "PVC_UNIT_SOCKET=" + host.ControlSocket}})
 	if i > o.Coordinators {
 		return s
 	}
@@ -108,11 +115,17 @@ func (o Options) services(i int) []host.Service {
 }
 
 // BuildDaemons compiles pvcd and pvc-api of the module in which the calling
-// process stands into dir. Flags go to the go command (-race).
+// process stands into dir. Flags go to the go command (-race, -tags=a,b). Tags are
+// added to those of GOFLAGS, in whose place the go command would put them.
 func BuildDaemons(ctx context.Context, dir string, flags ...string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("build daemons: %w", err)
 	}
+	usual, err := exec.CommandContext(ctx, "go", "env", "GOFLAGS").Output()
+	if err != nil {
+		return fmt.Errorf("build daemons: go env GOFLAGS: %w", err)
+	}
+	flags = addTags(flags, tagsOf(strings.Fields(string(usual))))
 	for binary, pkg := range map[string]string{"pvcd": "node-daemon", "pvc-api": "api-daemon"} {
 		argv := append([]string{"build"}, flags...)
 		argv = append(argv, "-o", filepath.Join(dir, binary), modulePath+"/"+pkg)
@@ -123,6 +136,31 @@ func BuildDaemons(ctx context.Context, dir string, flags ...string) error {
 		}
 	}
 	return nil
+}
+
+// tagsOf is the value of the last -tags among flags, "" if there is none.
+func tagsOf(flags []string) string {
+	tags := ""
+	for i, flag := range flags {
+		name, value, ok := strings.Cut("-"+strings.TrimLeft(flag, "-"), "=")
+		switch {
+		case name != "-tags":
+		case ok:
+			tags = value
+		case i+1 < len(flags):
+			tags = flags[i+1]
+		}
+	}
+	return tags
+}
+
+// addTags are flags with more tags, if they have any of their own.
+func addTags(flags []string, tags string) []string {
+	own := tagsOf(flags)
+	if own == "" || tags == "" {
+		return flags
+	}
+	return append(slices.Clone(flags), "-tags="+own+","+tags)
 }
 
 const modulePath = "github.com/parallelvirtualcluster/pvc"

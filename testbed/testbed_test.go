@@ -47,7 +47,8 @@ func full(t *testing.T) Options {
 }
 
 func TestGeneratedConfigurationIsAcceptedByOurDaemons(t *testing.T) {
-	o, s := full(t), newSecrets()
+	o := full(t)
+	s := o.newSecrets()
 	files, err := o.daemonFiles(2, s)
 	if err != nil {
 		t.Fatal(err)

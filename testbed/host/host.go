@@ -28,8 +28,12 @@ type Host struct {
 	Etc []File
 	// Dirs are folders that exist after a boot, below /run, /var/log or the like.
 	Dirs []string
-	// Services start when the power goes on.
+	// Services start when the power goes on. One whose name ends with @ is the
+	// template of units, which start when they are enabled: see Enable.
 	Services []Service
+	// Disks are the sizes, in bytes, of spare block devices, /dev/sdb and on (see
+	// DiskPath). Behind them are sparse files.
+	Disks []int64
 }
 
 // File is a file below /etc.
@@ -44,7 +48,7 @@ type File struct {
 const BootIDFile = "/run/boot-id"
 
 // private folders that every host has. The content of /run is lost with the power.
-var privateDirs = []string{"/run", "/var/log", "/var/lib/libvirt", "/var/cache/libvirt", "/etc/libvirt"}
+var privateDirs = []string{"/run", "/var/log", "/var/lib/ceph", "/var/lib/libvirt", "/var/cache/libvirt", "/etc/libvirt"}
 
 // PowerOn boots the host: what was on its disks before is there again, /run is
 // empty, all services start. It returns when the init is ready, which does not
@@ -60,7 +64,7 @@ func (h *Host) PowerOn(ctx context.Context) error {
 	p := &initProcess{dir: h.Dir, linger: h.Linger,
 		namespaces: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC,
 		spec: initSpec{Name: h.Name, Addr: fmt.Sprintf("%s/%d", h.Addr(), h.Switch.Subnet.Bits()),
-			Control: h.controlPath(), Mounts: m, Services: h.Services}}
+			Control: h.controlPath(), Mounts: m, Services: h.Services, Enabled: h.enabledPath()}}
 	if err := p.start(ctx, h.plugIn); err != nil {
 		return fmt.Errorf("power on host %s: %w", h.Name, err)
 	}
@@ -104,6 +108,18 @@ func (h *Host) CutLink(ctx context.Context) error {
 // HealLink plugs it in again.
 func (h *Host) HealLink(ctx context.Context) error {
 	return h.Switch.ip(ctx, "link", "set", h.port(), "up")
+}
+
+// Enable has a unit, as name@1 of the template name@, started at every boot. It is for
+// a host that has no power; on others see DESIGN.md, "Units".
+func (h *Host) Enable(unit string) error {
+	if err := os.MkdirAll(h.enabledPath(), 0o755); err != nil {
+		return fmt.Errorf("enable %s on host %s: %w", unit, h.Name, err)
+	}
+	if err := mark(h.enabledPath(), unit); err != nil {
+		return fmt.Errorf("enable %s on host %s: %w", unit, h.Name, err)
+	}
+	return nil
 }
 
 // Command prepares a program that runs on the host, as root in /. Nothing inside
@@ -154,14 +170,19 @@ func (h *Host) private(point string) string {
 
 func (h *Host) etcUpper() string    { return filepath.Join(h.Dir, "etc", "upper") }
 func (h *Host) controlPath() string { return filepath.Join(h.Dir, "control") }
+func (h *Host) enabledPath() string { return filepath.Join(h.Dir, "enabled") }
 
 // layout puts the host's private files in place for the next boot.
 func (h *Host) layout() (*mounts, error) {
 	if err := os.RemoveAll(h.private("/run")); err != nil {
 		return nil, err
 	}
-	m := &mounts{Etc: filepath.Join(h.Dir, "etc"), Binds: map[string]string{}}
-	dirs := []string{h.etcUpper(), filepath.Join(m.Etc, "work"), h.private("/run") + "/lock"}
+	disks, err := h.diskFiles()
+	if err != nil {
+		return nil, err
+	}
+	m := &mounts{Etc: filepath.Join(h.Dir, "etc"), Binds: map[string]string{}, Disks: disks}
+	dirs := []string{h.etcUpper(), filepath.Join(m.Etc, "work"), h.private("/run") + "/lock", h.Path(filepath.Dir(ControlSocket)), h.enabledPath()}
 	for _, point := range privateDirs {
 		m.Binds[point] = h.private(point)
 		dirs = append(dirs, h.private(point))

@@ -27,6 +27,7 @@ type initSpec struct {
 	Control  string // socket for commands; empty: no services
 	Mounts   *mounts
 	Services []Service
+	Enabled  string // folder with a file for each unit that is enabled
 }
 
 // The init is this very program under another name: a test binary brings its
@@ -45,7 +46,7 @@ func runInit() error {
 	unix.CloseOnExec(4)
 	wired, verdict := os.NewFile(3, "wired"), os.NewFile(4, "verdict")
 	var spec initSpec
-	sup, listener, err := prepare(&spec, wired)
+	sup, listeners, err := prepare(&spec, wired)
 	if err != nil {
 		fmt.Fprintln(verdict, err)
 		return err
@@ -53,11 +54,14 @@ func runInit() error {
 	// Registered before anything is started, so that no child's end is missed.
 	children := make(chan os.Signal, 1)
 	signal.Notify(children, syscall.SIGCHLD)
-	if listener != nil {
-		go serveControl(listener, sup) // for as long as the host lives
+	for _, l := range listeners {
+		go serveControl(l, sup) // for as long as the host lives
 	}
 	for _, s := range spec.Services {
 		sup.define(s)
+	}
+	if spec.Enabled != "" {
+		sup.startEnabled(spec.Enabled)
 	}
 	fmt.Fprintln(verdict, readyWord)
 	verdict.Close()
@@ -66,7 +70,7 @@ func runInit() error {
 }
 
 // prepare turns the fresh namespaces into a machine.
-func prepare(spec *initSpec, wired *os.File) (*supervisor, net.Listener, error) {
+func prepare(spec *initSpec, wired *os.File) (*supervisor, []net.Listener, error) {
 	if len(os.Args) != 2 {
 		return nil, nil, errors.New("want one argument")
 	}
@@ -97,11 +101,15 @@ func prepare(spec *initSpec, wired *os.File) (*supervisor, net.Listener, error) 
 	if err := configureNetwork(spec.Addr); err != nil {
 		return nil, nil, err
 	}
-	l, err := net.Listen("unix", spec.Control)
-	if err != nil {
-		return nil, nil, err
+	var listeners []net.Listener
+	for _, socket := range []string{spec.Control, ControlSocket} { // for the machine, for the host itself
+		l, err := net.Listen("unix", socket)
+		if err != nil {
+			return nil, nil, err
+		}
+		listeners = append(listeners, l)
 	}
-	return newSupervisor(), l, nil
+	return newSupervisor(), listeners, nil
 }
 
 // quietBridges keeps bridged frames out of the IP firewall, which a kernel with
@@ -131,6 +139,7 @@ func configureNetwork(addr string) error {
 type mounts struct {
 	Etc   string            // folder with upper/ and work/ of an overlay on /etc
 	Binds map[string]string // mount point → folder
+	Disks []string          // files behind the disks
 }
 
 func (m *mounts) apply() error {
@@ -139,6 +148,9 @@ func (m *mounts) apply() error {
 	}
 	if err := privateDev(); err != nil {
 		return fmt.Errorf("make /dev: %w", err)
+	}
+	if err := attachDisks(m.Disks); err != nil {
+		return err
 	}
 	options := fmt.Sprintf("lowerdir=/etc,upperdir=%s,workdir=%s", filepath.Join(m.Etc, "upper"), filepath.Join(m.Etc, "work"))
 	if err := unix.Mount("overlay", "/etc", "overlay", 0, options); err != nil {

@@ -17,6 +17,8 @@ import (
 // Service is a program that the init of a host keeps running: one that ends,
 // however it does, is started again after RestartDelay.
 type Service struct {
+	// Name; one that ends with @ makes the service a template of units: what stands
+	// for %i in Argv and Log is the part of a unit's name after the @.
 	Name string
 	Argv []string // in the foreground, paths as the host sees them
 	Env  []string // NAME=value, beside PATH, HOME and LANG
@@ -36,6 +38,8 @@ type Status struct {
 	Starts int    `json:"starts"` // since the power went on
 	Paused bool   `json:"paused"` // by Pause
 	Down   bool   `json:"down"`   // kept down
+	// Enabled says whether a unit of a template starts at every boot.
+	Enabled bool `json:"enabled"`
 }
 
 // verb is what an init can be asked to do.
@@ -50,6 +54,9 @@ const (
 	verbDown   verb = "down"
 	verbUp     verb = "up"
 	verbStatus verb = "status"
+	// Of units of a template: start at every boot, or not.
+	verbEnable  verb = "enable"
+	verbDisable verb = "disable"
 )
 
 type request struct {

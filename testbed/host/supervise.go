@@ -21,9 +21,11 @@ func initContext() (context.Context, context.CancelFunc) {
 // supervisor runs in the init. One goroutine (run) owns all of its state and
 // starts and reaps all children, so that no child ends before it is known.
 type supervisor struct {
-	units map[string]*unit
-	byPID map[int]*unit
-	tasks chan func()
+	units     map[string]*unit
+	byPID     map[int]*unit
+	templates map[string]Service // by their names, which end with @
+	enabled   string             // folder with a file for each unit that is enabled
+	tasks     chan func()
 }
 
 // unit is a service with what has become of it.
@@ -37,7 +39,7 @@ type unit struct {
 }
 
 func newSupervisor() *supervisor {
-	return &supervisor{units: map[string]*unit{}, byPID: map[int]*unit{}, tasks: make(chan func(), 64)}
+	return &supervisor{units: map[string]*unit{}, byPID: map[int]*unit{}, templates: map[string]Service{}, tasks: make(chan func(), 64)}
 }
 
 // run supervises until the power is cut.
@@ -52,13 +54,20 @@ func (s *supervisor) run(children <-chan os.Signal) {
 	}
 }
 
-// define adds a service; it starts as soon as run gets to it.
+// define adds a service; it starts as soon as run gets to it, unless it is a template.
 func (s *supervisor) define(service Service) {
-	s.tasks <- func() {
-		u := &unit{service: service}
-		s.units[service.Name] = u
-		s.start(u)
+	s.tasks <- func() { s.add(service) }
+}
+
+// add is define for those on run's goroutine.
+func (s *supervisor) add(service Service) {
+	if strings.HasSuffix(service.Name, "@") {
+		s.templates[service.Name] = service
+		return
 	}
+	u := &unit{service: service}
+	s.units[service.Name] = u
+	s.start(u)
 }
 
 // start starts a unit that should run and does not. A failure, and a missing
@@ -145,7 +154,7 @@ func (s *supervisor) ended(u *unit, status syscall.WaitStatus) {
 func (s *supervisor) handle(r request) (response, <-chan struct{}) {
 	switch r.Verb {
 	case verbStatus:
-		return response{Status: s.status()}, nil
+		return response{Status: s.status(r.Service)}, nil
 	case verbDefine:
 		if r.Define == nil || len(r.Define.Argv) == 0 {
 			return response{Error: "no service given"}, nil
@@ -153,14 +162,14 @@ func (s *supervisor) handle(r request) (response, <-chan struct{}) {
 		if s.units[r.Define.Name] != nil {
 			return response{Error: "exists already"}, nil
 		}
-		u := &unit{service: *r.Define}
-		s.units[u.service.Name] = u
-		s.start(u)
+		s.add(*r.Define)
 		return response{}, nil
+	case verbEnable, verbDisable:
+		return s.setEnabled(r.Service, r.Verb == verbEnable), nil
 	}
 	u := s.units[r.Service]
 	if u == nil {
-		return response{Error: "no such service"}, nil
+		return s.handleUnknown(r)
 	}
 	return s.change(u, r.Verb)
 }
@@ -196,10 +205,14 @@ func (s *supervisor) change(u *unit, v verb) (response, <-chan struct{}) {
 	return response{}, end
 }
 
-func (s *supervisor) status() []Status {
+// status of the service named, of all if there is no name.
+func (s *supervisor) status(service string) []Status {
 	var all []Status
 	for name, u := range s.units {
-		all = append(all, Status{Name: name, PID: u.pid, Starts: u.starts, Paused: u.paused, Down: u.down})
+		if service != "" && name != service {
+			continue
+		}
+		all = append(all, Status{Name: name, PID: u.pid, Starts: u.starts, Paused: u.paused, Down: u.down, Enabled: s.isEnabled(name)})
 	}
 	slices.SortFunc(all, func(a, b Status) int { return strings.Compare(a.Name, b.Name) })
 	return all

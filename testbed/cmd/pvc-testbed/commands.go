@@ -59,6 +59,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&s.options.Hosts, "hosts", 3, "number of hosts")
 	flags.StringVar(&s.options.Root, "root", testbed.DefaultRoot(), "folder for everything the testbed makes")
 	flags.StringVar(&s.options.Binaries, "bin", besideMe(), "folder that holds pvcd and pvc-api; empty: run without them")
+	flags.BoolVar(&s.options.Storage, "storage", false, "with a Ceph cluster: monitor and manager on host 1, an OSD on each of the first three")
+	flags.IntVar(&s.options.Disks, "disks", 0, "number of spare disks of each host: /dev/sdb and on")
 	flags.BoolVar(&s.options.FSync, "fsync", true, "ZooKeeper syncs each transaction, as on a real cluster")
 	flags.Usage = func() { usage(out, flags) }
 	if err := flags.Parse(args); err != nil {
@@ -88,7 +90,7 @@ func usage(out io.Writer, flags *flag.FlagSet) {
 	for _, c := range commands {
 		fmt.Fprintf(out, "  %-22s %s\n", c.name+" "+c.args, c.help)
 	}
-	fmt.Fprintf(out, "services: %s\nflags:\n", strings.Join([]string{testbed.ZooKeeper, testbed.Libvirtd, testbed.PVCD, testbed.PVCAPI}, ", "))
+	fmt.Fprintf(out, "services: %s\nflags:\n", strings.Join([]string{testbed.ZooKeeper, testbed.Libvirtd, testbed.PVCD, testbed.PVCAPI, testbed.CephMon, testbed.CephMgr, testbed.CephOSD(0)}, ", "))
 	flags.PrintDefaults()
 }
 
