@@ -48,6 +48,11 @@ func TestCluster(t *testing.T) {
 			t.Errorf("fsid %q, want %q", got, c.FSID())
 		}
 	})
+	t.Run("HasSettingsThatCephConfCannotHold", func(t *testing.T) {
+		if got := tool(t, c, "ceph", "config", "get", "mgr", "mgr/devicehealth/enable_monitoring"); got != "false" {
+			t.Errorf("devices are watched: %q", got)
+		}
+	})
 	makePool(t, c, "vms")
 	t.Run("ImagesKeepTheirDataWithOneOSDKilled", func(t *testing.T) {
 		tool(t, c, "rbd", "create", "--size", "8M", "vms/kept")

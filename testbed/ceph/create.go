@@ -69,6 +69,9 @@ func (m *maker) monitor(ctx context.Context) error {
 	if err := m.daemonFolder("mon.a"); err != nil {
 		return err
 	}
+	if err := os.WriteFile(m.file("false"), []byte("false"), 0o644); err != nil {
+		return err
+	}
 	for _, argv := range [][]string{
 		{"crushtool", "-c", m.file("crush.txt"), "-o", m.file("crush")},
 		{"osdmaptool", "--createsimple", fmt.Sprint(m.config.OSDs), "--clobber", m.file("osdmap")},
@@ -76,6 +79,10 @@ func (m *maker) monitor(ctx context.Context) error {
 		{"monmaptool", "--create", "--fsid", m.config.FSID, "--addv", "a", m.config.monHost(), m.file("monmap")},
 		m.offline("ceph-mon", "mon.a", "--mkfs", "--monmap", m.file("monmap"), "--osdmap", m.file("osdmap"),
 			"--keyring", m.file("keyring"), "--mon-data", m.data("mon.a")),
+		// The setting is not one that ceph.conf could hold. With it the manager does not
+		// make a pool for what it knows of the devices.
+		{"ceph-kvstore-tool", "rocksdb", filepath.Join(m.data("mon.a"), "store.db"), "set", "mon_config_key",
+			"config/mgr/mgr/devicehealth/enable_monitoring", "in", m.file("false")},
 	} {
 		if err := run(ctx, argv); err != nil {
 			return err
