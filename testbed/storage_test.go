@@ -1,0 +1,117 @@
+package testbed_test
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/parallelvirtualcluster/pvc/testbed"
+	"github.com/parallelvirtualcluster/pvc/testbed/ceph"
+	"github.com/parallelvirtualcluster/pvc/testbed/host"
+)
+
+// upStorage builds a cluster with Ceph and spare disks, without our daemons.
+func upStorage(t *testing.T) *testbed.Cluster {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("hosts are namespaces: root is needed")
+	}
+	if missing := ceph.Missing(); missing != "" {
+		t.Skip("no Ceph: " + missing)
+	}
+	if missing := host.MissingTools(); len(missing) > 0 {
+		t.Skip("missing programs:", missing)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	begin := time.Now()
+	c, err := testbed.Up(ctx, testbed.Options{Prefix: "tc", Subnet: "10.95.0.0/24", Storage: true, Disks: 2, NoZooKeeper: true})
+	must(t, err)
+	t.Logf("ready after %v", time.Since(begin).Round(time.Millisecond))
+	t.Cleanup(func() {
+		if err := c.Down(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if left := loopDevices(t); len(left) > 0 {
+			t.Errorf("loop devices are left: %v", left)
+		}
+	})
+	return c
+}
+
+// loopDevices are the files of this cluster that the machine has under loop devices.
+func loopDevices(t *testing.T) []string {
+	t.Helper()
+	var files []string
+	blocks, err := os.ReadDir("/sys/block")
+	must(t, err)
+	for _, b := range blocks {
+		file, err := os.ReadFile("/sys/block/" + b.Name() + "/loop/backing_file")
+		if err == nil && strings.Contains(string(file), "/tc/") {
+			files = append(files, strings.TrimSpace(string(file)))
+		}
+	}
+	return files
+}
+
+func on(t *testing.T, h *host.Host, argv ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	out, err := h.Exec(ctx, argv...)
+	must(t, err)
+	return strings.TrimSpace(out)
+}
+
+// TestStorage goes through one cluster; the steps share its start.
+func TestStorage(t *testing.T) {
+	c := upStorage(t)
+	t.Run("HostsHaveDisksOfTheirOwn", func(t *testing.T) {
+		for _, h := range c.Hosts() {
+			if got := on(t, h, "sh", "-c", "echo /dev/sd* /dev/loop* /dev/vd*"); got != "/dev/sdb /dev/sdc /dev/loop* /dev/vd*" {
+				t.Errorf("%s has %s", h.Name, got)
+			}
+			on(t, h, "sh", "-c", "echo I am $(hostname) | dd of=/dev/sdb conv=fsync status=none")
+		}
+		for _, h := range c.Hosts() {
+			if got := on(t, h, "dd", "if=/dev/sdb", "bs=8", "count=1", "status=none"); got != "I am "+h.Name {
+				t.Errorf("on the disk of %s stands %q", h.Name, got)
+			}
+		}
+	})
+	t.Run("AnImageOfOneHostIsSeenOnAnother", func(t *testing.T) {
+		on(t, c.Host(1), "ceph", "osd", "pool", "create", "vms")
+		on(t, c.Host(1), "rbd", "pool", "init", "vms")
+		on(t, c.Host(2), "rbd", "--id", "libvirt", "create", "--size", "16M", "vms/kept")
+		if got := on(t, c.Host(3), "rbd", "--id", "pvc", "ls", "vms"); got != "kept" {
+			t.Errorf("images %q", got)
+		}
+	})
+	t.Run("KilledOSDsComeBack", func(t *testing.T) {
+		must(t, c.Host(2).Kill(t.Context(), testbed.CephOSD(1)))
+		must(t, c.WaitReady(t.Context()))
+	})
+	t.Run("APowerCutOfOneHostLeavesTheOthersServing", func(t *testing.T) {
+		must(t, c.Host(3).PowerCut())
+		within(t, "its disks are released", func() bool { return len(loopDevices(t)) == 2*2 })
+		must(t, c.WaitReady(t.Context()))
+		if got := on(t, c.Host(1), "rbd", "ls", "vms"); got != "kept" {
+			t.Errorf("images %q", got)
+		}
+		must(t, c.Host(3).PowerOn(t.Context()))
+		must(t, c.WaitReady(t.Context()))
+		if got := on(t, c.Host(3), "dd", "if=/dev/sdb", "bs=8", "count=1", "status=none"); got != "I am tc3" {
+			t.Errorf("after the power cut %q stands on the disk", got)
+		}
+	})
+	t.Run("ColdStartOfTheSiteKeepsTheImages", func(t *testing.T) {
+		must(t, c.PowerCut())
+		must(t, c.PowerOn(t.Context()))
+		must(t, c.WaitReady(t.Context()))
+		if got := on(t, c.Host(2), "rbd", "ls", "vms"); got != "kept" {
+			t.Errorf("images %q", got)
+		}
+	})
+}
