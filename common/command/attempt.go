@@ -1,0 +1,224 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/parallelvirtualcluster/pvc/common/coord"
+	"github.com/parallelvirtualcluster/pvc/common/errs"
+	"github.com/parallelvirtualcluster/pvc/common/model"
+	"github.com/parallelvirtualcluster/pvc/common/schema"
+)
+
+// requestTimeout bounds a single request to ZooKeeper.
+const requestTimeout = 5 * time.Second
+
+// maxUnknown attempts may end without anybody knowing what they did. Then that is the
+// result.
+const maxUnknown = 5
+
+// errClaimLost says that somebody else has the command now, or nobody.
+var errClaimLost = errs.New(errs.Conflict, "the claim of the command is gone")
+
+// claim is a command in this host's hands.
+type claim struct {
+	w        *Worker
+	c        *Command
+	executor model.CommandExecutor
+}
+
+// attempt claims a command and carries it out. nil says that there is nothing more to do
+// for this host now; an error, that it is to be tried again.
+func (w *Worker) attempt(ctx context.Context, c *Command) error {
+	if e := c.Executor; e != nil {
+		if e.Client == "" {
+			return fmt.Errorf("host %s has claimed the command without naming its Ceph client, which cannot be fenced then", e.Node)
+		}
+		if err := w.Fence(ctx, e.Client); err != nil {
+			return fmt.Errorf("fence the Ceph client %s of the earlier executor on host %s: %w", e.Client, e.Node, err)
+		}
+	}
+	client, err := w.Client(ctx)
+	if err == nil && client == "" {
+		err = errs.New(errs.Internal, "the Ceph connection has no address")
+	}
+	if err != nil {
+		if c.Executor != nil || ctx.Err() != nil {
+			return err
+		}
+		return w.refuse(ctx, c, err)
+	}
+	w.Step(StepBeforeClaim)
+	k := &claim{w: w, c: c, executor: model.CommandExecutor{
+		Node: w.Session.Node(), Instance: w.Session.Instance(), Client: client, By: model.NewID(), Attempt: 1,
+	}}
+	if c.Executor != nil {
+		k.executor.Attempt = c.Executor.Attempt + 1
+	}
+	if err := k.take(ctx); err != nil {
+		if errs.Is(err, errs.Conflict) {
+			return nil // another host was faster, or the command has ended: the view will show it
+		}
+		return err
+	}
+	w.Step(StepClaimed)
+	return k.carryOut(ctx)
+}
+
+// refuse answers a command that nobody has begun, because this host cannot.
+func (w *Worker) refuse(ctx context.Context, c *Command, why error) error {
+	var txn coord.Txn
+	w.Session.Check(&txn)
+	txn.Check(schema.CommandGen(c.ID, c.Nonce), coord.AnyVersion)
+	txn.Create(schema.Command(c.ID, schema.CommandExecutor), schema.EncodeExecutor(model.CommandExecutor{Node: w.Session.Node(), Instance: w.Session.Instance()}))
+	txn.Create(schema.Command(c.ID, schema.CommandResult), schema.EncodeResult(resultOf(Outcome{}, why)))
+	// An answer that got lost: the next look at the command shows whether it is there.
+	err := w.commit(ctx, txn)
+	if errs.Is(err, errs.Conflict) {
+		return nil
+	}
+	return err
+}
+
+func (w *Worker) commit(ctx context.Context, txn coord.Txn) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	_, err := w.Session.Client().Commit(ctx, txn)
+	return err
+}
+
+// take claims the command. A claim of an earlier executor is taken over only as it was
+// seen, and never that of a command with a result.
+func (k *claim) take(ctx context.Context) error {
+	var txn coord.Txn
+	id, executor := k.c.ID, schema.EncodeExecutor(k.executor)
+	k.w.Session.Check(&txn)
+	txn.Check(schema.CommandGen(id, k.c.Nonce), coord.AnyVersion)
+	if k.c.Executor == nil {
+		txn.Create(schema.Command(id, schema.CommandExecutor), executor)
+		txn.Create(schema.Command(id, schema.CommandProgress), schema.EncodeProgress(model.CommandProgress{}))
+		txn.Create(schema.Command(id, schema.CommandNote), nil)
+	} else {
+		txn.Absent(schema.Command(id, schema.CommandResult))
+		txn.Set(schema.Command(id, schema.CommandExecutor), executor, k.c.ExecutorVersion)
+	}
+	txn.CreateEphemeral(schema.CommandBy(id, k.executor.By), nil)
+	err := k.w.commit(ctx, txn)
+	if errs.Is(err, errs.Unknown) {
+		return k.claimed(ctx)
+	}
+	return err
+}
+
+// claimed finds out whether a claim whose answer was lost is there.
+func (k *claim) claimed(ctx context.Context) error {
+	for {
+		there, err := k.exists(ctx, schema.CommandBy(k.c.ID, k.executor.By))
+		switch {
+		case err == nil && there:
+			return nil
+		case err == nil:
+			return errClaimLost
+		case ctx.Err() != nil || k.w.lost():
+			return err
+		}
+		pause(ctx, firstPause)
+	}
+}
+
+// exists asks a server that has seen everything this session has sent.
+func (k *claim) exists(ctx context.Context, path string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	client := k.w.Session.Client()
+	if err := client.Sync(ctx, path); err != nil {
+		return false, err
+	}
+	_, there, err := client.Exists(ctx, path)
+	return there, err
+}
+
+func (w *Worker) lost() bool {
+	select {
+	case <-w.Session.Lost():
+		return true
+	default:
+		return false
+	}
+}
+
+// carryOut executes a claimed command and writes its result.
+func (k *claim) carryOut(ctx context.Context) error {
+	out, err := k.execute(ctx)
+	if err != nil && ctx.Err() != nil {
+		return err // interrupted; whoever takes it over looks at what was done
+	}
+	k.w.Step(StepExecuted)
+	if errs.Is(err, errs.Unknown) && k.executor.Attempt < maxUnknown {
+		if gerr := k.giveUp(ctx); gerr != nil {
+			return errors.Join(err, gerr)
+		}
+		return err
+	}
+	return k.finish(ctx, out, err)
+}
+
+func (k *claim) execute(ctx context.Context) (Outcome, error) {
+	if k.c.Cancel != "" {
+		return Outcome{}, errs.Conflictf("cancelled: %s; host %s had begun with it, and what it did stays", k.c.Cancel, k.c.Executor.Node)
+	}
+	p := k.startProgress(ctx)
+	defer p.stop()
+	return k.w.Execute(ctx, k.c, Attempt{
+		Number: k.executor.Attempt, Client: k.executor.Client, Note: k.c.Note,
+		Remember: k.remember, Progress: p.tell, Commit: k.commit,
+	})
+}
+
+// bind makes a transaction fail unless the claim is in force.
+func (k *claim) bind(txn *coord.Txn) {
+	k.w.Session.Check(txn)
+	txn.Check(schema.CommandGen(k.c.ID, k.c.Nonce), coord.AnyVersion)
+	txn.Check(schema.CommandBy(k.c.ID, k.executor.By), coord.AnyVersion)
+}
+
+func (k *claim) commit(ctx context.Context, txn coord.Txn) error {
+	var bound coord.Txn
+	k.bind(&bound)
+	return k.w.commit(ctx, *bound.Append(txn))
+}
+
+// remember writes the note until it is certain that it is there.
+func (k *claim) remember(ctx context.Context, v any) error {
+	note, err := json.Marshal(v)
+	if err != nil {
+		return errs.New(errs.Internal, "remember %T: %w", v, err)
+	}
+	txn := *new(coord.Txn).Set(schema.Command(k.c.ID, schema.CommandNote), note, coord.AnyVersion)
+	for {
+		err := k.commit(ctx, txn)
+		if !errs.Is(err, errs.Unknown) && !errs.Is(err, errs.Unavailable) || ctx.Err() != nil || k.w.lost() {
+			return err
+		}
+		pause(ctx, firstPause)
+	}
+}
+
+// giveUp lets go of a command whose outcome nobody knows, so that it is taken over, here
+// or elsewhere.
+func (k *claim) giveUp(ctx context.Context) error {
+	by := schema.CommandBy(k.c.ID, k.executor.By)
+	for {
+		err := k.w.commit(ctx, *new(coord.Txn).Delete(by, coord.AnyVersion))
+		if err == nil || errs.Is(err, errs.Conflict) || ctx.Err() != nil || k.w.lost() {
+			if errs.Is(err, errs.Conflict) {
+				return nil
+			}
+			return err
+		}
+		pause(ctx, firstPause)
+	}
+}
