@@ -3,6 +3,7 @@ module github.com/parallelvirtualcluster/pvc
 go 1.26.4
 
 require (
+	github.com/ceph/go-ceph v0.35.0
 	github.com/go-zookeeper/zk v1.0.4
 	github.com/google/go-cmp v0.7.0
 	github.com/gorilla/mux v1.8.1

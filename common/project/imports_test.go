@@ -78,7 +78,7 @@ func TestPurePackagesDoNoIO(t *testing.T) {
 
 // TestForeignLibrariesStayBehindTheirSeam: one package each may know them.
 func TestForeignLibrariesStayBehindTheirSeam(t *testing.T) {
-	const libvirt, rados = "node-daemon/internal/hypervisor/libvirt", "node-daemon/internal/cephctl/rados"
+	const libvirt, rados = "node-daemon/internal/hypervisor/libvirt", "node-daemon/internal/ceph/rados"
 	const netctl, primary = "node-daemon/internal/netctl/", "node-daemon/internal/primary"
 	seams := map[string][]string{ // prefix of an import path: where it may be used
 		"C":                           {libvirt, rados},

@@ -78,18 +78,17 @@ type PoolStats struct {
 
 // Image is an RBD image.
 type Image struct {
-	ID         string
-	Name       string
-	Size       uint64 // bytes
-	Objects    uint64 // that it can have, as `rbd info` counts
-	Order      int    // an object has 2^Order bytes
-	Prefix     string // of the names of its objects
-	Features   []string
-	Flags      []string
-	Created    time.Time
-	Parent     string // "pool/image@snapshot" of which it is a clone; empty if of none
-	Snapshots  []Snapshot
-	OldFormat  bool // format 1: it has no id
+	ID        string
+	Name      string
+	Size      uint64 // bytes
+	Objects   uint64 // that it can have, as `rbd info` counts
+	Order     int    // an object has 2^Order bytes
+	Prefix    string // of the names of its objects
+	Features  []string
+	Created   time.Time
+	Parent    string // "pool/image@snapshot" of which it is a clone; empty if of none
+	Snapshots []Snapshot
+	OldFormat bool // format 1: it has no id
 }
 
 // Snapshot is a snapshot of an image.

@@ -105,6 +105,6 @@ func (p *storedPool) byName(name string) *storedImage {
 // copied returns an image that shares nothing with the world.
 func (i *storedImage) copied() ceph.Image {
 	r := i.Image
-	r.Features, r.Flags, r.Snapshots = slices.Clone(r.Features), slices.Clone(r.Flags), slices.Clone(r.Snapshots)
+	r.Features, r.Snapshots = slices.Clone(r.Features), slices.Clone(r.Snapshots)
 	return r
 }

@@ -1,0 +1,201 @@
+package rados
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+
+	gorados "github.com/ceph/go-ceph/rados"
+	gorbd "github.com/ceph/go-ceph/rbd"
+
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph"
+)
+
+// The features that an image may get by default, and those it gets in any case.
+const (
+	usualFeatures  = gorbd.FeatureLayering | gorbd.FeatureExclusiveLock | gorbd.FeatureObjectMap | gorbd.FeatureFastDiff | gorbd.FeatureDeepFlatten
+	neededFeatures = gorbd.FeatureLayering | gorbd.FeatureExclusiveLock
+)
+
+// CreateImage implements ceph.Calls.
+func (c calls) CreateImage(ctx context.Context, pool, name string, size uint64) (ceph.Image, error) {
+	what := fmt.Sprintf("create image %s/%s", pool, name)
+	return call(ctx, c, what, short, changes, func(_ *link, conn *gorados.Conn) (none ceph.Image, err error) {
+		io, err := openPool(conn, pool)
+		if err != nil {
+			return none, notSent{err}
+		}
+		defer io.Destroy()
+		features, err := defaultFeatures(conn)
+		if err != nil {
+			return none, notSent{err}
+		}
+		options := gorbd.NewRbdImageOptions()
+		defer options.Destroy()
+		if err := options.SetUint64(gorbd.ImageOptionFeatures, features); err != nil {
+			return none, notSent{refusal(err, "")}
+		}
+		err = gorbd.CreateImage(io, name, size, options)
+		if numberOf(err) == syscall.EEXIST {
+			return none, taken(pool, name)
+		}
+		if err != nil {
+			return none, refusal(err, "")
+		}
+		return readImage(io, pool, name)
+	})
+}
+
+func taken(pool, name string) error {
+	return ceph.Refused(syscall.EEXIST, fmt.Sprintf("pool %q has an image %q already", pool, name))
+}
+
+// defaultFeatures are those of the configuration, as far as this system can use them.
+func defaultFeatures(conn *gorados.Conn) (uint64, error) {
+	text, err := conn.GetConfigOption("rbd_default_features")
+	if err != nil {
+		return 0, refusal(err, "")
+	}
+	bits, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		bits = uint64(gorbd.FeatureSetFromNames(strings.Split(text, ",")))
+	}
+	bits = bits&usualFeatures | neededFeatures
+	if bits&gorbd.FeatureObjectMap == 0 {
+		bits &^= gorbd.FeatureFastDiff
+	}
+	return bits, nil
+}
+
+// prepared is what was found out about an image before long work on it.
+type prepared struct {
+	name      string
+	size      uint64
+	watchers  []string
+	snapshots int
+}
+
+// prepare looks at an image on the connection for short work: if Ceph does not answer,
+// nothing has been sent yet.
+func (c calls) prepare(ctx context.Context, what, pool, id string) (prepared, error) {
+	return inPool(ctx, c, what, pool, short, reads, func(l *link, io *gorados.IOContext) (p prepared, err error) {
+		if p.name, err = named(io, pool, id); err != nil {
+			return p, err
+		}
+		return withImage(io, pool, id, gorbd.OpenImageByIdReadOnly, func(image *gorbd.Image) (prepared, error) {
+			if p.size, err = image.GetSize(); err != nil {
+				return p, refusal(err, "")
+			}
+			all, err := image.GetSnapshotNames()
+			if err != nil {
+				return p, refusal(err, "")
+			}
+			p.snapshots = len(all)
+			p.watchers, err = watchersOf(l, image)
+			return p, err
+		})
+	})
+}
+
+// nobody refuses an image that other clients have open.
+func (p prepared) nobody() error {
+	if len(p.watchers) == 0 {
+		return nil
+	}
+	return ceph.Refused(syscall.EBUSY, fmt.Sprintf("image is open by %q", p.watchers))
+}
+
+// longWork runs fn on the connection for long work.
+func (c calls) longWork(ctx context.Context, what, pool string, fn func(*gorados.IOContext) error) error {
+	_, err := inPool(ctx, c, what, pool, long, changes, func(_ *link, io *gorados.IOContext) (struct{}, error) {
+		return struct{}{}, fn(io)
+	})
+	return err
+}
+
+// onOpen is longWork with an image opened for writing.
+func onOpen[T any](ctx context.Context, c calls, what, pool, id string, fn func(*gorbd.Image) (T, error)) (T, error) {
+	return inPool(ctx, c, what, pool, long, changes, func(_ *link, io *gorados.IOContext) (T, error) {
+		return withImage(io, pool, id, gorbd.OpenImageById, fn)
+	})
+}
+
+// ResizeImage implements ceph.Calls.
+func (c calls) ResizeImage(ctx context.Context, pool, id string, size uint64, shrink bool) error {
+	what := fmt.Sprintf("resize image %s/%s to %d bytes", pool, id, size)
+	p, err := c.prepare(ctx, what, pool, id)
+	if err != nil {
+		return err
+	}
+	if size < p.size && !shrink {
+		return fmt.Errorf("%s: %w", what, ceph.Refused(syscall.EINVAL, fmt.Sprintf("shrinking from %d to %d bytes was not asked for", p.size, size)))
+	}
+	_, err = onOpen(ctx, c, what, pool, id, func(image *gorbd.Image) (struct{}, error) {
+		return struct{}{}, refusal(image.Resize2(size, shrink, func(_, _ uint64, _ any) int { return 0 }, nil), "")
+	})
+	return err
+}
+
+// RenameImage implements ceph.Calls.
+func (c calls) RenameImage(ctx context.Context, pool, id, to string) error {
+	what := fmt.Sprintf("rename image %s/%s to %q", pool, id, to)
+	p, err := c.prepare(ctx, what, pool, id)
+	if err != nil || p.name == to {
+		return err
+	}
+	if err := p.nobody(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return c.longWork(ctx, what, pool, func(io *gorados.IOContext) error {
+		if err := stillNamed(io, pool, p.name, id); err != nil {
+			return notSent{err}
+		}
+		err := gorbd.GetImage(io, p.name).Rename(to)
+		if numberOf(err) == syscall.EEXIST {
+			return taken(pool, to)
+		}
+		return refusal(err, "")
+	})
+}
+
+// RemoveImage implements ceph.Calls.
+func (c calls) RemoveImage(ctx context.Context, pool, id string, progress func(done, total uint64)) error {
+	what := fmt.Sprintf("remove image %s/%s", pool, id)
+	p, err := c.prepare(ctx, what, pool, id)
+	if err != nil {
+		return err
+	}
+	if err := p.removable(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return c.longWork(ctx, what, pool, func(io *gorados.IOContext) error {
+		if err := stillNamed(io, pool, p.name, id); err != nil {
+			return notSent{err}
+		}
+		return inWords(removeImage(io, p.name, progress))
+	})
+}
+
+func (p prepared) removable() error {
+	if err := p.nobody(); err != nil {
+		return err
+	}
+	if p.snapshots > 0 {
+		return inWords(ceph.Refused(syscall.ENOTEMPTY, ""))
+	}
+	return nil
+}
+
+// inWords says what librbd's numbers mean when it removes an image: it logs the words and
+// returns only the number.
+func inWords(err error) error {
+	switch number := ceph.NumberOf(err); number {
+	case syscall.ENOTEMPTY:
+		return ceph.Refused(number, "image has snapshots")
+	case syscall.EBUSY:
+		return ceph.Refused(number, "image is open by another client")
+	}
+	return err
+}

@@ -1,0 +1,91 @@
+package rados
+
+/*
+#cgo LDFLAGS: -lrados -lrbd
+#include <errno.h>
+#include <stdlib.h>
+#include <rados/librados.h>
+#include <rbd/librbd.h>
+
+extern int pvcProgress(uint64_t, uint64_t, void *);
+
+static inline int pvc_remove(rados_ioctx_t io, const char *name, uintptr_t handle) {
+	return rbd_remove_with_progress(io, name, pvcProgress, (void *)handle);
+}
+*/
+import "C"
+
+import (
+	"runtime/cgo"
+	"syscall"
+	"unsafe"
+
+	gorados "github.com/ceph/go-ceph/rados"
+
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph"
+)
+
+// What go-ceph lacks, or does in more steps.
+
+//export pvcProgress
+func pvcProgress(done, total C.uint64_t, handle unsafe.Pointer) C.int {
+	cgo.Handle(uintptr(handle)).Value().(func(done, total uint64))(uint64(done), uint64(total))
+	return 0
+}
+
+// removeImage is rbd_remove_with_progress.
+func removeImage(pool *gorados.IOContext, name string, progress func(done, total uint64)) error {
+	if progress == nil {
+		progress = func(uint64, uint64) {}
+	}
+	handle := cgo.NewHandle(progress)
+	defer handle.Delete()
+	text := C.CString(name)
+	defer C.free(unsafe.Pointer(text))
+	return failure(C.pvc_remove(C.rados_ioctx_t(pool.Pointer()), text, C.uintptr_t(handle)))
+}
+
+// statPool is rados_ioctx_pool_stat with all its fields.
+func statPool(pool *gorados.IOContext) (poolStat, error) {
+	var s C.struct_rados_pool_stat_t
+	if err := failure(C.rados_ioctx_pool_stat(C.rados_ioctx_t(pool.Pointer()), &s)); err != nil {
+		return poolStat{}, err
+	}
+	return poolStat{
+		Bytes: uint64(s.num_bytes), KB: uint64(s.num_kb), Objects: uint64(s.num_objects), Clones: uint64(s.num_object_clones),
+		Copies: uint64(s.num_object_copies), Missing: uint64(s.num_objects_missing_on_primary), Unfound: uint64(s.num_objects_unfound),
+		Degraded: uint64(s.num_objects_degraded), ReadOps: uint64(s.num_rd), ReadBytes: uint64(s.num_rd_kb) << 10,
+		WriteOps: uint64(s.num_wr), WriteBytes: uint64(s.num_wr_kb) << 10,
+		CompressedBytes: uint64(s.compressed_bytes_alloc), CompressedUnder: uint64(s.compressed_bytes_orig),
+	}, nil
+}
+
+// classAnswer is more than any method that is called here answers with.
+const classAnswer = 8 << 10
+
+// callClass has the OSD that holds an object call a method of a class, which answers with
+// bytes (rados_exec).
+func callClass(pool *gorados.IOContext, object, class, method string, input []byte) ([]byte, error) {
+	var texts [3]*C.char
+	for i, s := range []string{object, class, method} {
+		texts[i] = C.CString(s)
+		defer C.free(unsafe.Pointer(texts[i]))
+	}
+	in := C.CBytes(input)
+	defer C.free(in)
+	out := C.malloc(classAnswer)
+	defer C.free(out)
+	n := C.rados_exec(C.rados_ioctx_t(pool.Pointer()), texts[0], texts[1], texts[2],
+		(*C.char)(in), C.size_t(len(input)), (*C.char)(out), classAnswer)
+	if n < 0 {
+		return nil, failure(n)
+	}
+	return C.GoBytes(out, n), nil
+}
+
+func failure(code C.int) error {
+	if code >= 0 {
+		return nil
+	}
+	return ceph.Refused(syscall.Errno(-code), "")
+}
