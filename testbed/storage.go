@@ -69,17 +69,13 @@ func (o Options) cephServices(i int) []host.Service {
 func (c *Cluster) createCeph(ctx context.Context) error {
 	config := c.options.cephConfig(1, c.secrets)
 	place := func(daemon, path string) string {
-		var osd int
-		if _, err := fmt.Sscanf(daemon, "osd.%d", &osd); err == nil {
-			return c.hosts[config.HostOf(osd)].Path(path)
-		}
-		return c.hosts[0].Path(path)
+		return c.hosts[config.HostOfDaemon(daemon)].Path(path)
 	}
 	if err := config.Create(ctx, c.secrets.Ceph, place); err != nil {
 		return err
 	}
 	for osd := range config.OSDs {
-		if err := c.hosts[config.HostOf(osd)].Enable(CephOSD(osd)); err != nil {
+		if err := c.hosts[config.HostOfDaemon(fmt.Sprintf("osd.%d", osd))].Enable(CephOSD(osd)); err != nil {
 			return err
 		}
 	}
@@ -99,15 +95,24 @@ func (c *Cluster) createCeph(ctx context.Context) error {
 // waitCeph waits until the storage cluster is healthy, or, while hosts with OSDs have
 // no power, until the others serve what there is.
 func (c *Cluster) waitCeph(ctx context.Context) error {
+	config, up := c.options.cephConfig(1, c.secrets), 0
+	sockets := map[string]string{}
+	for _, daemon := range config.Daemons() {
+		h := c.hosts[config.HostOfDaemon(daemon)]
+		if !h.On() {
+			continue
+		}
+		sockets[daemon] = h.Path(ceph.SocketPath(daemon))
+		if strings.HasPrefix(daemon, "osd.") {
+			up++
+		}
+	}
+	if err := ceph.AwaitDaemons(ctx, sockets); err != nil {
+		return err
+	}
 	shell, err := c.hosts[0].Command(context.WithoutCancel(ctx), ceph.Shell()...)
 	if err != nil {
 		return err
-	}
-	config, up := c.options.cephConfig(1, c.secrets), 0
-	for osd := range config.OSDs {
-		if c.hosts[config.HostOf(osd)].On() {
-			up++
-		}
 	}
 	return ceph.Await(ctx, shell, func(s ceph.Status) bool {
 		if up < config.OSDs {

@@ -213,6 +213,18 @@ func (c *Cluster) daemon(name string) *daemon {
 // complaints if it does not get there.
 func (c *Cluster) WaitHealthy() {
 	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startDeadline)
+	defer cancel()
+	sockets := map[string]string{}
+	for _, name := range c.Daemons() {
+		if !c.daemons[name].running() {
+			c.t.Fatalf("wait for a healthy cluster: %s does not run\n%s", name, c.lastWords())
+		}
+		sockets[name] = c.config.path(SocketPath(name))
+	}
+	if err := AwaitDaemons(ctx, sockets); err != nil {
+		c.t.Fatalf("%v\n%s", err, c.lastWords())
+	}
 	c.WaitStatus("healthy", func(s Status) bool { return s.Healthy(c.config.OSDs) })
 }
 
@@ -254,7 +266,7 @@ func (c *Cluster) waitMonitor(ctx context.Context) {
 func (c *Cluster) lastWords() string {
 	var b strings.Builder
 	for _, name := range c.Daemons() {
-		for _, file := range []string{filepath.Join(c.config.Root, name+".out"), c.config.path(LogPath + "/" + logName(name))} {
+		for _, file := range []string{filepath.Join(c.config.Root, name+".out"), c.config.path(LogPath + "/" + name + ".log")} {
 			if text, err := os.ReadFile(file); err == nil && len(text) > 0 {
 				fmt.Fprintf(&b, "%s:\n%s\n", file, lastLines(string(text)))
 			}
@@ -262,8 +274,6 @@ func (c *Cluster) lastWords() string {
 	}
 	return b.String()
 }
-
-func logName(daemon string) string { return daemon + ".log" }
 
 func (c *Cluster) shutDown() {
 	var wg sync.WaitGroup

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -200,8 +201,18 @@ func (c Config) Daemons() []string {
 	return all
 }
 
-// HostOf is the number, counted from 0, of the host that OSD number osd is on.
-func (c Config) HostOf(osd int) int { return osd % len(c.Hosts) }
+// HostOfDaemon is the number, counted from 0, of the host that a daemon is on.
+func (c Config) HostOfDaemon(daemon string) int {
+	kind, id, _ := strings.Cut(daemon, ".")
+	if kind != "osd" {
+		return 0
+	}
+	osd, err := strconv.Atoi(id)
+	if err != nil {
+		return 0 // none of ours
+	}
+	return osd % len(c.Hosts)
+}
 
 // Command is the argument vector that runs a daemon in the foreground, as root.
 func (c Config) Command(daemon string) []string {

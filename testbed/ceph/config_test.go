@@ -134,7 +134,7 @@ func TestStatusKnowsHealth(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || s.Healthy(3) != tc.healthy || s.Serving(3) != tc.serving {
+		if err != nil || s.Healthy(3) != tc.healthy || s.Serving(3) != tc.serving || s.Serving(1) {
 			t.Errorf("%s: healthy %v, serving %v, %v: %v", name, s.Healthy(3), s.Serving(3), err, s)
 		}
 		if name == "one down" && (!s.Serving(2) || !strings.Contains(s.String(), "OSD_DOWN: 1 osds down")) {

@@ -35,7 +35,7 @@ func (s Status) Healthy(n int) bool {
 		func(state string) bool { return state != "active+clean" })
 }
 
-// Serving says whether n OSDs are up and every placement group takes reads and
+// Serving says whether n OSDs, and no more, are up and every placement group takes reads and
 // writes, if with fewer copies than it should have.
 func (s Status) Serving(n int) bool {
 	for state := range s.PGs {
@@ -43,7 +43,7 @@ func (s Status) Serving(n int) bool {
 			return false
 		}
 	}
-	return s.Manager && s.Up >= n
+	return s.Manager && s.Up == n
 }
 
 // String is for errors.
@@ -97,6 +97,31 @@ func parseStatus(b []byte) (Status, error) {
 // start of the program costs, each time but the first.
 func Shell() []string {
 	return []string{"/usr/bin/env", "PYTHONUNBUFFERED=1", "/usr/bin/ceph", "--format", "json"}
+}
+
+// AwaitDaemons waits until the daemons given, by their admin sockets as the caller
+// sees them, do their part in the cluster.
+func AwaitDaemons(ctx context.Context, sockets map[string]string) error {
+	ticker := time.NewTicker(askAgain)
+	defer ticker.Stop()
+	for _, daemon := range slices.Sorted(maps.Keys(sockets)) {
+		var last error
+		for {
+			err := Serves(ctx, daemon, sockets[daemon])
+			if err == nil {
+				break
+			}
+			if ctx.Err() == nil || last == nil { // what fails because time is up tells nothing
+				last = err
+			}
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+				return fmt.Errorf("wait for Ceph daemons: %w; last: %w", ctx.Err(), last)
+			}
+		}
+	}
+	return nil
 }
 
 // Await asks the cluster for its status until done says that it is what is waited
