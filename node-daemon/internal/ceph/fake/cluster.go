@@ -100,6 +100,9 @@ func (c calls) SetFlag(ctx context.Context, flag string, on bool) error {
 
 // Fence implements ceph.Calls.
 func (c calls) Fence(ctx context.Context, clients []string) error {
+	if err := ceph.CheckClients(clients); err != nil {
+		return fmt.Errorf("%s: %w", Fence, err)
+	}
 	return c.do(ctx, Fence, strings.Join(clients, ","), commands, func(w *World) error {
 		for _, a := range clients {
 			if life, in := w.blocklist[a]; in && life < ceph.FenceTime {
@@ -113,6 +116,9 @@ func (c calls) Fence(ctx context.Context, clients []string) error {
 
 // RemoveFence implements ceph.Calls.
 func (c calls) RemoveFence(ctx context.Context, clients []string) error {
+	if err := ceph.CheckClients(clients); err != nil {
+		return fmt.Errorf("%s: %w", RemoveFence, err)
+	}
 	return c.do(ctx, RemoveFence, strings.Join(clients, ","), commands, func(w *World) error {
 		for _, a := range clients {
 			delete(w.blocklist, a)

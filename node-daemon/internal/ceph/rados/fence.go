@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -26,7 +24,7 @@ const enoughFence = ceph.FenceTime / 10
 // Fence implements ceph.Calls.
 func (c calls) Fence(ctx context.Context, clients []string) error {
 	what := fmt.Sprintf("fence Ceph clients %q", clients)
-	if err := checkAddresses(clients); err != nil {
+	if err := ceph.CheckClients(clients); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	_, err := call(ctx, c, what, short, changes, func(l *link, conn *gorados.Conn) (struct{}, error) {
@@ -87,7 +85,7 @@ func blocklistCommand(verb, address string) command {
 // RemoveFence implements ceph.Calls.
 func (c calls) RemoveFence(ctx context.Context, clients []string) error {
 	what := fmt.Sprintf("end the fence of Ceph clients %q", clients)
-	if err := checkAddresses(clients); err != nil {
+	if err := ceph.CheckClients(clients); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	_, err := call(ctx, c, what, short, changes, func(l *link, conn *gorados.Conn) (struct{}, error) {
@@ -134,19 +132,6 @@ func blocklist(conn *gorados.Conn) (map[string]time.Time, error) {
 	return entries, nil
 }
 
-var errNoAddress = errors.New("not an address IP:PORT/NONCE")
-
-// checkAddresses refuses what is no client's address: Ceph takes an unreadable one for
-// one of no family, and enters it without complaint.
-func checkAddresses(addresses []string) error {
-	for _, a := range addresses {
-		if plain, err := plainAddress(a); err != nil || plain != a {
-			return errs.Invalidf("Ceph client %q: %w", a, errNoAddress)
-		}
-	}
-	return nil
-}
-
 // plainAddress returns "192.0.2.1:0/123" of "v2:192.0.2.1:0/123" or of a list with that
 // element alone.
 func plainAddress(text string) (string, error) {
@@ -157,13 +142,5 @@ func plainAddress(text string) (string, error) {
 	for _, version := range []string{"v1:", "v2:", "any:"} {
 		plain = strings.TrimPrefix(plain, version)
 	}
-	address, nonce, found := strings.Cut(plain, "/")
-	if _, err := netip.ParseAddrPort(address); err != nil || !found || !isNumber(nonce) {
-		return "", fmt.Errorf("address %q of a Ceph client: %w", text, errNoAddress)
-	}
-	return plain, nil
-}
-
-func isNumber(s string) bool {
-	return s != "" && strings.Trim(s, "0123456789") == ""
+	return plain, ceph.CheckClient(plain)
 }

@@ -1,0 +1,55 @@
+package conformance
+
+import (
+	"testing"
+)
+
+// Run runs the suite. The harness may be shared by all claims; pools and OSDs are not.
+func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
+	claims := []struct {
+		name  string
+		check func(*testing.T, Harness)
+	}{
+		{"StatusAndUsageAreTextAndJSON", status},
+		{"FlagsAreSetAndClearedAndMayBeRepeated", flags},
+		{"UnknownFlagIsInvalid", unknownFlag},
+		{"CreatedPoolIsListedAndForRBD", createdPool},
+		{"SecondPoolOfANameIsRefused", secondPool},
+		{"ImpossiblePlacementGroupsAreInvalid", impossiblePool},
+		{"InitialisingAPoolMayBeRepeated", initPool},
+		{"PoolIsRemovedOnlyUnderItsID", removePool},
+		{"UnknownPoolIsNamed", unknownPool},
+		{"CreatedImageIsDescribed", createdImage},
+		{"NamesMayHaveBlanksAndOtherScripts", strangeNames},
+		{"SecondImageOfANameIsRefused", secondImage},
+		{"OfImagesMadeAtOnceUnderOneNameOneIs", oneName},
+		{"ImagesAreMadeAtTheSameTime", manyNames},
+		{"ListLeavesOutWhatVanishes", vanishing},
+		{"AbsentImageIsNotFound", absentImage},
+		{"ImageGrowsAndShrinksOnlyWhenAsked", resize},
+		{"RenamedImageKeepsItsID", rename},
+		{"ImageIsNotRenamedOverAnother", renameTaken},
+		{"RemovalTellsItsProgress", remove},
+		{"ImageOfTheSameNameIsNotRemovedForAnother", removeReplaced},
+		{"ImageWithSnapshotsIsNotRemoved", removeWithSnapshots},
+		{"ImageThatIsOpenIsNeitherRemovedNorRenamed", removeOpen},
+		{"WatchersAreOthersOnly", watchers},
+		{"SnapshotsHaveIDs", snapshots},
+		{"ProtectedSnapshotIsNotRemoved", protectedSnapshot},
+		{"TrashIsListedAndNoImage", trash},
+		{"OSDsAreListed", osds},
+		{"OSDIsMarkedOutAndIn", osdIn},
+		{"NewOSDKeepsItsIdentityAndIsPurgedUnderItsUUID", newOSD},
+		{"RunningOSDIsNotPurged", purgeRunning},
+		{"FencedClientChangesNothing", fenced},
+		{"FencedClientComesBackUnderOtherAddresses", comesBack},
+		{"FenceMayBeRepeatedAndTakenBack", fenceTwice},
+		{"ShortEntryIsNoFence", shortFence},
+		{"FenceOfWhatIsNoAddressIsInvalid", fenceInvalid},
+		{"HangingClusterIsUnavailableAndComesBack", hanging},
+		{"CallerWhoHasGivenUpIsToldAtOnce", givenUp},
+	}
+	for _, c := range claims {
+		t.Run(c.name, func(t *testing.T) { c.check(t, newHarness(t)) })
+	}
+}
