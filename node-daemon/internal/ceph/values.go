@@ -88,7 +88,8 @@ type Image struct {
 	Created   time.Time
 	Parent    string // "pool/image@snapshot" of which it is a clone; empty if of none
 	Snapshots []Snapshot
-	OldFormat bool // format 1: it has no id
+	Watchers  []string // see ImageCalls.Watchers; nil if nobody has it open
+	OldFormat bool     // format 1: it has no id
 }
 
 // Snapshot is a snapshot of an image.

@@ -106,5 +106,8 @@ func (p *storedPool) byName(name string) *storedImage {
 func (i *storedImage) copied() ceph.Image {
 	r := i.Image
 	r.Features, r.Snapshots = slices.Clone(r.Features), slices.Clone(r.Snapshots)
+	if len(i.watchers) > 0 {
+		r.Watchers = slices.Sorted(slices.Values(i.watchers))
+	}
 	return r
 }

@@ -22,7 +22,7 @@ const (
 // CreateImage implements ceph.Calls.
 func (c calls) CreateImage(ctx context.Context, pool, name string, size uint64) (ceph.Image, error) {
 	what := fmt.Sprintf("create image %s/%s", pool, name)
-	return call(ctx, c, what, short, changes, func(_ *link, conn *gorados.Conn) (none ceph.Image, err error) {
+	return call(ctx, c, what, short, changes, func(l *link, conn *gorados.Conn) (none ceph.Image, err error) {
 		io, err := openPool(conn, pool)
 		if err != nil {
 			return none, notSent{err}
@@ -44,7 +44,7 @@ func (c calls) CreateImage(ctx context.Context, pool, name string, size uint64) 
 		if err != nil {
 			return none, refusal(err, "")
 		}
-		return readImage(io, pool, name)
+		return readImage(l, io, pool, name)
 	})
 }
 

@@ -66,7 +66,7 @@ func withImage[T any](io *gorados.IOContext, pool, key string, open func(*gorado
 // Images implements ceph.Calls.
 func (c calls) Images(ctx context.Context, pool string) ([]ceph.Image, error) {
 	what := fmt.Sprintf("list the images of pool %q", pool)
-	return inPool(ctx, c, what, pool, short, reads, func(_ *link, io *gorados.IOContext) ([]ceph.Image, error) {
+	return inPool(ctx, c, what, pool, short, reads, func(l *link, io *gorados.IOContext) ([]ceph.Image, error) {
 		names, err := gorbd.GetImageNames(io)
 		if err != nil {
 			return nil, refusal(err, "")
@@ -76,7 +76,7 @@ func (c calls) Images(ctx context.Context, pool string) ([]ceph.Image, error) {
 		all.SetLimit(listParallel)
 		for i, name := range names {
 			all.Go(func() (err error) {
-				images[i], err = readImage(io, pool, name)
+				images[i], err = readImage(l, io, pool, name)
 				if ceph.NumberOf(err) == syscall.ENOENT {
 					return nil // it has vanished meanwhile
 				}
@@ -95,33 +95,33 @@ func (c calls) Images(ctx context.Context, pool string) ([]ceph.Image, error) {
 // Image implements ceph.Calls.
 func (c calls) Image(ctx context.Context, pool, name string) (ceph.Image, error) {
 	what := fmt.Sprintf("read image %s/%s", pool, name)
-	return inPool(ctx, c, what, pool, short, reads, func(_ *link, io *gorados.IOContext) (ceph.Image, error) {
-		return readImage(io, pool, name)
+	return inPool(ctx, c, what, pool, short, reads, func(l *link, io *gorados.IOContext) (ceph.Image, error) {
+		return readImage(l, io, pool, name)
 	})
 }
 
 // ImageByID implements ceph.Calls.
 func (c calls) ImageByID(ctx context.Context, pool, id string) (ceph.Image, error) {
 	what := fmt.Sprintf("read image %s/%s", pool, id)
-	return inPool(ctx, c, what, pool, short, reads, func(_ *link, io *gorados.IOContext) (ceph.Image, error) {
+	return inPool(ctx, c, what, pool, short, reads, func(l *link, io *gorados.IOContext) (ceph.Image, error) {
 		name, err := named(io, pool, id)
 		if err != nil {
 			return ceph.Image{}, err
 		}
 		return withImage(io, pool, id, gorbd.OpenImageByIdReadOnly, func(image *gorbd.Image) (ceph.Image, error) {
-			return describe(image, name)
+			return describe(l, image, name)
 		})
 	})
 }
 
-func readImage(io *gorados.IOContext, pool, name string) (ceph.Image, error) {
+func readImage(l *link, io *gorados.IOContext, pool, name string) (ceph.Image, error) {
 	return withImage(io, pool, name, gorbd.OpenImageReadOnly, func(image *gorbd.Image) (ceph.Image, error) {
-		return describe(image, name)
+		return describe(l, image, name)
 	})
 }
 
-// describe reads what an open image knows: no more than one request goes to an OSD.
-func describe(image *gorbd.Image, name string) (i ceph.Image, err error) {
+// describe reads what an open image knows, and asks the OSD who has it open.
+func describe(l *link, image *gorbd.Image, name string) (i ceph.Image, err error) {
 	i.Name = name
 	if i.OldFormat, err = image.IsOldFormat(); err != nil {
 		return i, refusal(err, "")
@@ -149,7 +149,13 @@ func describe(image *gorbd.Image, name string) (i ceph.Image, err error) {
 	if i.Parent, err = parentOf(image); err != nil {
 		return i, err
 	}
-	i.Snapshots, err = snapshotsOf(image)
+	if i.Snapshots, err = snapshotsOf(image); err != nil {
+		return i, err
+	}
+	watchers, err := watchersOf(l, image)
+	if len(watchers) > 0 {
+		i.Watchers = watchers
+	}
 	return i, err
 }
 
