@@ -100,6 +100,14 @@ type MigrateOptions struct {
 	TLS bool
 }
 
+// Secret is a key that guests' disks need, as the document of a guest names it.
+type Secret struct {
+	UUID string // by which documents refer to it
+	User string // of Ceph whose key it is, without "client."
+	// Key is never part of an error or a log, nor is it kept on a disk.
+	Key []byte
+}
+
 // Hypervisor controls the guests of one host. Calls wait for the connection until
 // ctx ends; a lost connection is errs.Unavailable, or errs.Unknown if a change was
 // under way. All guests are transient.
@@ -131,6 +139,17 @@ type Hypervisor interface {
 	MigratePaused(ctx context.Context, uuid string, o MigrateOptions) error
 	// AbortJob ends a migration under way; none is no error.
 	AbortJob(ctx context.Context, uuid string) error
+	// SetSecret gives the hypervisor the key of a Ceph user, in place of an earlier one of
+	// that UUID. It is lost with the hypervisor's service, that is: before a Resync. A UUID
+	// or user that a secret of another kind has is errs.Invalid or errs.Conflict.
+	SetSecret(ctx context.Context, s Secret) error
+	// DiskSize returns the size in bytes that a guest sees of its disk; dev is the target
+	// of its document, "vda". A disk that it does not have is errs.Invalid.
+	DiskSize(ctx context.Context, uuid, dev string) (uint64, error)
+	// ResizeDisk makes a disk of a guest that size and tells the guest. The medium gets
+	// that size too, whatever it had: a smaller one cuts it off. Bytes have to be a multiple
+	// of 512.
+	ResizeDisk(ctx context.Context, uuid, dev string, bytes uint64) error
 	// Subscribe registers fn for all events from now on, beginning with a Resync.
 	// fn must not block. The returned function ends it.
 	Subscribe(fn func(Event)) (cancel func())

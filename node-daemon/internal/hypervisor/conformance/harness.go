@@ -24,6 +24,12 @@ type Harness struct {
 	// follows the power button and has no disk. A heavy one takes at least ten seconds
 	// to be sent with 1 MiB/s.
 	Guest func(t *testing.T, heavy bool) (uuid, xml string)
+	// AddDisk gives a document of Guest a disk vda of 1 MiB.
+	AddDisk func(t *testing.T, xml string) string
+	// DiskMade is called after a guest with that disk was created on Here; may be nil.
+	DiskMade func(t *testing.T, uuid string)
+	// Secret reports whether Here has this secret now, and cannot be asked for its key.
+	Secret func(t *testing.T, uuid string) bool
 	// Executed reports whether the guest has ever executed.
 	Executed func(t *testing.T, uuid string) bool
 	// Advances waits until a guest that executes now has done some more work.

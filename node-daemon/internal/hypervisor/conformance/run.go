@@ -26,6 +26,8 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 		{"KilledProcessEndsInStoppedCrashed", crash},
 		{"KilledProcessThatNeverRanEndsInStoppedFailed", failed},
 		{"UndefineLeavesTheProcess", undefine},
+		{"SecretIsSetReplacedAndLostWithTheService", secret},
+		{"DiskOfARunningGuestGrows", grow},
 		{"MigratedGuestArrivesPausedAndComplete", migrate},
 		{"MigrationToNowhereLeavesTheGuestRunning", migrateNowhere},
 		{"MigrationOntoItsTwinIsRefused", migrateTwin},

@@ -52,6 +52,9 @@ func TestFakeIsAHypervisor(t *testing.T) {
 				}
 				return document(guests.Add(1), 8)
 			},
+			AddDisk:  func(_ *testing.T, xml string) string { return xml },
+			DiskMade: func(_ *testing.T, uuid string) { here.SetDiskSize(uuid, "vda", 1<<20) },
+			Secret:   func(_ *testing.T, uuid string) bool { return here.Secrets()[uuid].Key != nil },
 			Executed: func(_ *testing.T, uuid string) bool { return here.Executed(uuid) },
 			Advances: executing,
 			PowerOff: func(t *testing.T, uuid string) { here.PowerOff(uuid) },

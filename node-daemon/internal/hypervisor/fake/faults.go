@@ -2,6 +2,7 @@ package fake
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -25,6 +26,9 @@ const (
 	Undefine      Method = "undefine"
 	MigratePaused Method = "migrate"
 	AbortJob      Method = "abort"
+	SetSecret     Method = "set secret"
+	DiskSize      Method = "read a disk's size of"
+	ResizeDisk    Method = "resize a disk of"
 )
 
 // faults is what a test wants to go wrong. The zero value is a host without any.
@@ -175,6 +179,25 @@ func (h *Host) Define(xml string) error {
 	return nil
 }
 
+// Secrets are the keys that the hypervisor has now, by UUID. They are lost when it
+// disconnects.
+func (h *Host) Secrets() map[string]hypervisor.Secret {
+	h.world.mu.Lock()
+	defer h.world.mu.Unlock()
+	return maps.Clone(h.secrets)
+}
+
+// SetDiskSize says how large a guest's disk is, bytes; before that it has none. It
+// reports whether there is such a guest.
+func (h *Host) SetDiskSize(uuid, dev string, bytes uint64) bool {
+	return h.onActive(uuid, func(g *guest) {
+		if g.disks == nil {
+			g.disks = map[string]uint64{}
+		}
+		g.disks[dev] = bytes
+	})
+}
+
 // Disconnect makes all calls wait, as when libvirtd has died. Guests go on, and so
 // does nothing that is being sent.
 func (h *Host) Disconnect() {
@@ -182,6 +205,7 @@ func (h *Host) Disconnect() {
 		if h.down == nil {
 			h.down = make(chan struct{})
 		}
+		h.secrets = map[string]hypervisor.Secret{}
 		for _, g := range h.guests {
 			if g.sending != nil {
 				g.sending.abort(errs.New(errs.Unknown, "the connection to the hypervisor was lost"))
@@ -227,7 +251,7 @@ func (h *Host) PowerCut() {
 		if h.down == nil {
 			h.down = make(chan struct{})
 		}
-		h.guests = map[string]*guest{}
+		h.guests, h.secrets = map[string]*guest{}, map[string]hypervisor.Secret{}
 	})
 }
 

@@ -28,9 +28,10 @@ type Host struct {
 	// The rest is guarded by world.mu.
 	guests  map[string]*guest // active, by UUID
 	defined map[string]*guest // persistent definitions
-	down    chan struct{}     // closed when the connection is back; nil while it is there
-	off     bool              // no power
-	cut     bool              // no network
+	secrets map[string]hypervisor.Secret
+	down    chan struct{} // closed when the connection is back; nil while it is there
+	off     bool          // no power
+	cut     bool          // no network
 	closed  bool
 }
 
@@ -46,10 +47,11 @@ type guest struct {
 	deaf            bool // ignores the power button
 	pressed         bool // the power button, while it was paused
 	sending         *transfer
+	disks           map[string]uint64 // bytes, by target
 }
 
 func newHost(w *World, name string) *Host {
-	return &Host{world: w, name: name, guests: map[string]*guest{}, defined: map[string]*guest{},
+	return &Host{world: w, name: name, guests: map[string]*guest{}, defined: map[string]*guest{}, secrets: map[string]hypervisor.Secret{},
 		Info: hypervisor.HostInfo{CPUModel: "qemu64", Machines: []string{"pc", "q35"}, UUID: name, Version: "fake"}}
 }
 

@@ -3,6 +3,7 @@ package fake
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -136,7 +137,7 @@ func (h *Host) prepare(g *guest, t *transfer, o hypervisor.MigrateOptions) (*gue
 	case to.down != nil:
 		return nil, errs.Conflictf("the hypervisor of %s does not answer", to.name)
 	}
-	copied := &guest{uuid: g.uuid, name: g.name, xml: g.xml, memory: g.memory, vcpus: g.vcpus, executed: g.executed, deaf: g.deaf,
+	copied := &guest{uuid: g.uuid, name: g.name, xml: g.xml, memory: g.memory, vcpus: g.vcpus, executed: g.executed, deaf: g.deaf, disks: maps.Clone(g.disks),
 		state: hypervisor.Paused, pause: hypervisor.PausedIncoming}
 	if err := to.free(copied); err != nil {
 		return nil, err

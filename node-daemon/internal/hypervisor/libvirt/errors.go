@@ -25,6 +25,8 @@ var kinds = map[lv.ErrorNumber]errs.Kind{
 	lv.ERR_OS_TYPE:               errs.Invalid,
 	lv.ERR_INVALID_ARG:           errs.Invalid,
 	lv.ERR_CPU_INCOMPATIBLE:      errs.Conflict,
+	lv.ERR_NO_SECRET:             errs.NotFound,
+	lv.ERR_INVALID_SECRET:        errs.Invalid,
 	lv.ERR_NO_CONNECT:            errs.Unavailable,
 	lv.ERR_AUTH_FAILED:           errs.Denied,
 	lv.ERR_OPERATION_DENIED:      errs.Denied,

@@ -75,7 +75,7 @@ func (r *rig) console(uuid string) string {
 func (r *rig) harness() conformance.Harness {
 	return conformance.Harness{
 		Here: r.drivers[0], There: r.drivers[1], ThereURI: r.cluster.PeerURI(2), PeerURI: r.cluster.LibvirtURI(2), Peer: NewPeer(),
-		Guest: r.guest, Advances: r.advances,
+		Guest: r.guest, Advances: r.advances, AddDisk: r.addDisk, Secret: r.secret,
 		Executed: func(t *testing.T, uuid string) bool { return r.ticks(t, uuid) != "" },
 		PowerOff: func(t *testing.T, uuid string) {
 			tty := r.exec(t, "virsh", "-q", "ttyconsole", uuid)
@@ -110,6 +110,27 @@ func (r *rig) guest(_ *testing.T, heavy bool) (uuid, xml string) {
 		xml = strings.Replace(xml, "</kernel>", "</kernel><initrd>"+r.ballast()+"</initrd>", 1)
 	}
 	return uuid, xml
+}
+
+// addDisk makes a file the disk of a guest.
+func (r *rig) addDisk(t *testing.T, xml string) string {
+	t.Helper()
+	file := filepath.Join(r.cluster.SharedDir(), host.RandomUUID()+".img")
+	must(t, guest.MakeDisk(file, 1<<20))
+	disk := "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='" + file + "'/><target dev='vda' bus='virtio'/></disk>"
+	return strings.Replace(xml, "</devices>", disk+"</devices>", 1)
+}
+
+// secret looks for one in the list, and tries to read it.
+func (r *rig) secret(t *testing.T, uuid string) bool {
+	t.Helper()
+	if !strings.Contains(r.exec(t, "virsh", "-q", "secret-list"), uuid) {
+		return false
+	}
+	if out, err := r.cluster.Host(1).Exec(t.Context(), "virsh", "-q", "secret-get-value", uuid); err == nil {
+		t.Errorf("its key can be read: %q", out)
+	}
+	return true
 }
 
 // ticks is the last line of the guest's console.
