@@ -63,12 +63,21 @@ func hash(s string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// Failure is the result of a command that failed, as opposed to a failure of those who
+// ask. Its text is the executor's and it has the executor's kind.
+type Failure struct{ err error }
+
+func (f *Failure) Error() string { return f.err.Error() }
+
+// Unwrap returns the error with its kind.
+func (f *Failure) Unwrap() error { return f.err }
+
 // failure is the error that a result stands for, nil if it went well.
 func failure(r *model.CommandResult) error {
 	if r.OK {
 		return nil
 	}
-	return errs.New(kindOf(r.Kind), "%s", r.Message)
+	return &Failure{errs.New(kindOf(r.Kind), "%s", r.Message)}
 }
 
 // kindOf is the kind of error of that name; what is unknown is errs.Internal.

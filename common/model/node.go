@@ -78,4 +78,8 @@ type NodeFacts struct {
 	NoBridged    string   `json:"no_bridged,omitempty"`    // why it cannot have bridged networks; empty if it can
 	NoNetworks   string   `json:"no_networks,omitempty"`   // why it has no virtual networks at all; empty if it has
 	NoGuests     string   `json:"no_guests,omitempty"`     // why it runs no VMs; empty if it does
+	NoStorage    string   `json:"no_storage,omitempty"`    // why it does nothing with Ceph; empty if it does
 }
+
+// HasStorage reports whether the node's daemon is one that carries out storage commands.
+func (n *Node) HasStorage() bool { return n.HasVMIndex && n.Facts.NoStorage == "" }

@@ -12,6 +12,8 @@ import (
 // Keys of storage below Ceph. The data of Ceph itself is the text of "ceph status".
 const (
 	CephRadosDF   = "/ceph/radosdf" // the text of "rados df"
+	CephStatus    = "/ceph/status"  // JSON of "ceph status", additive
+	CephUsage     = "/ceph/usage"   // JSON of "rados df", additive
 	CephCmd       = "/ceph/cmd"     // the slot of old clients
 	CephOSDs      = "/ceph/osds"
 	CephPools     = "/ceph/pools"

@@ -128,6 +128,9 @@ func (d *daemon) facts(ctx context.Context) (model.NodeFacts, error) {
 	if !d.config.Functions.Networking {
 		f.NoNetworks = "it has no virtual networks (enable_networking is off)"
 	}
+	if !d.config.Functions.Storage {
+		f.NoStorage = "it has nothing to do with storage (enable_storage is off)"
+	}
 	if !d.config.Functions.Hypervisor {
 		f.NoGuests = "it is no hypervisor (enable_hypervisor is off)"
 		return f, nil
