@@ -59,11 +59,16 @@ func (o Options) cephServices(i int) []host.Service {
 	var all []host.Service
 	config := o.cephConfig(i, secrets{})
 	if i == 1 {
-		all = append(all, host.Service{Name: CephMon, Argv: config.Command("mon.a"), Log: ceph.LogPath + "/mon.out"},
-			host.Service{Name: CephMgr, Argv: config.Command("mgr.x"), Log: ceph.LogPath + "/mgr.out"})
+		all = append(all, host.Service{Name: CephMon, Argv: config.Command("mon.a"), Log: ceph.LogPath + "/mon.out", Env: cephEnv},
+			host.Service{Name: CephMgr, Argv: config.Command("mgr.x"), Log: ceph.LogPath + "/mgr.out", Env: cephEnv})
 	}
-	return append(all, host.Service{Name: cephOSDUnit, Argv: config.Command("osd.%i"), Log: ceph.LogPath + "/osd.%i.out"})
+	return append(all, host.Service{Name: cephOSDUnit, Argv: config.Command("osd.%i"), Log: ceph.LogPath + "/osd.%i.out", Env: cephEnv})
 }
+
+// cephEnv: a daemon is known by address and process id, and after a power cut a host gives
+// the same ones again. An OSD that comes back as the one that is still in the map
+// would not be taken in.
+var cephEnv = []string{"CEPH_USE_RANDOM_NONCE=1"}
 
 // createCeph makes the storage cluster's data on the disks of the hosts.
 func (c *Cluster) createCeph(ctx context.Context) error {

@@ -65,6 +65,13 @@ func on(t *testing.T, h *host.Host, argv ...string) string {
 	return strings.TrimSpace(out)
 }
 
+func ready(t *testing.T, c *testbed.Cluster) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	must(t, c.WaitReady(ctx))
+}
+
 // TestStorage goes through one cluster; the steps share its start.
 func TestStorage(t *testing.T) {
 	c := upStorage(t)
@@ -91,17 +98,17 @@ func TestStorage(t *testing.T) {
 	})
 	t.Run("KilledOSDsComeBack", func(t *testing.T) {
 		must(t, c.Host(2).Kill(t.Context(), testbed.CephOSD(1)))
-		must(t, c.WaitReady(t.Context()))
+		ready(t, c)
 	})
 	t.Run("APowerCutOfOneHostLeavesTheOthersServing", func(t *testing.T) {
 		must(t, c.Host(3).PowerCut())
 		within(t, "its disks are released", func() bool { return len(loopDevices(t)) == 2*2 })
-		must(t, c.WaitReady(t.Context()))
+		ready(t, c)
 		if got := on(t, c.Host(1), "rbd", "ls", "vms"); got != "kept" {
 			t.Errorf("images %q", got)
 		}
 		must(t, c.Host(3).PowerOn(t.Context()))
-		must(t, c.WaitReady(t.Context()))
+		ready(t, c)
 		if got := on(t, c.Host(3), "dd", "if=/dev/sdb", "bs=8", "count=1", "status=none"); got != "I am tc3" {
 			t.Errorf("after the power cut %q stands on the disk", got)
 		}
@@ -109,7 +116,7 @@ func TestStorage(t *testing.T) {
 	t.Run("ColdStartOfTheSiteKeepsTheImages", func(t *testing.T) {
 		must(t, c.PowerCut())
 		must(t, c.PowerOn(t.Context()))
-		must(t, c.WaitReady(t.Context()))
+		ready(t, c)
 		if got := on(t, c.Host(2), "rbd", "ls", "vms"); got != "kept" {
 			t.Errorf("images %q", got)
 		}

@@ -110,6 +110,9 @@ func (c Config) global() []pair {
 		{"ms async op threads", "2"},
 		// A client that finds no monitor asks again after 3 s otherwise.
 		{"mon client hunt interval", "0.3"},
+		// The monitor judges by the grace too.
+		{"osd heartbeat interval", "2"},
+		{"osd heartbeat grace", "8"},
 		{"osd pool default size", fmt.Sprint(c.Copies)},
 		{"osd pool default min size", "1"},
 		{"osd pool default pg num", "8"},
@@ -161,8 +164,6 @@ func (c Config) osd() []pair {
 		{"osd op num threads per shard", "2"},
 		{"osd mon report interval", "1"},
 		{"osd pg stat report interval max", "2"},
-		{"osd heartbeat interval", "2"},
-		{"osd heartbeat grace", "8"},
 		{"osd max backfills", "4"},
 		{"osd recovery sleep", "0"},
 		{"osd scrub sleep", "0"},
