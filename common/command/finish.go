@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"github.com/parallelvirtualcluster/pvc/common/coord"
 	"github.com/parallelvirtualcluster/pvc/common/errs"
@@ -94,6 +95,7 @@ func unrecorded(r model.CommandResult, why error) model.CommandResult {
 // this result; any other errs.Conflict, that the records do not fit.
 func (k *claim) write(ctx context.Context, records coord.Txn, result model.CommandResult) error {
 	result.By = k.executor.By
+	nameRecords(&result, records)
 	var txn coord.Txn
 	k.bind(&txn)
 	bound := len(txn.Ops)
@@ -126,4 +128,25 @@ func (k *claim) written(ctx context.Context) (bool, error) {
 		return false, nil // not one of ours
 	}
 	return r.By == k.executor.By, err
+}
+
+// maxNamed bounds the records that a result names.
+const maxNamed = 32
+
+// nameRecords says in a result where to look for the records.
+func nameRecords(r *model.CommandResult, records coord.Txn) {
+	for _, op := range records.Ops {
+		switch op.Kind {
+		case coord.OpSet:
+			r.Set = append(r.Set, op.Path)
+		case coord.OpCreate, coord.OpCreateEphemeral, coord.OpDelete:
+			if parent := schema.Parent(op.Path); !slices.Contains(r.Below, parent) {
+				r.Below = append(r.Below, parent)
+			}
+		}
+		if len(r.Set)+len(r.Below) > maxNamed {
+			r.Set, r.Below, r.All = nil, nil, true
+			return
+		}
+	}
 }

@@ -135,6 +135,7 @@ func (q *Queue) arrived(ctx context.Context, c *Command) (there bool) {
 func (q *Queue) Wait(ctx context.Context, h Handle) (Result, error) {
 	var end *model.CommandResult
 	var verb, state string
+	var at int64
 	gone := false
 	err := q.view.Until(ctx, func(s *view.Snapshot) (bool, error) {
 		c, ok := s.Command(h.ID)
@@ -142,7 +143,7 @@ func (q *Queue) Wait(ctx context.Context, h Handle) (Result, error) {
 			end, gone = q.log.find(h.Nonce), true
 			return true, nil
 		}
-		end, verb, state = c.Result, c.Verb, waitsFor(s, c)
+		end, at, verb, state = c.Result, c.ResultSeq, c.Verb, waitsFor(s, c)
 		return c.Finished(), nil
 	})
 	switch {
@@ -151,7 +152,21 @@ func (q *Queue) Wait(ctx context.Context, h Handle) (Result, error) {
 	case end == nil && gone:
 		return Result{}, errs.Unavailablef("command %s has disappeared, its outcome is unknown: look before you repeat it", h.ID)
 	}
+	q.showRecords(ctx, end, at)
 	return Result{Message: end.Message, Data: end.Data}, failure(end)
+}
+
+// showRecords waits until the view shows the records that were changed with a result, so
+// that who has got the result sees them. Without a connection they come with the next
+// picture, which is a complete one.
+func (q *Queue) showRecords(ctx context.Context, r *model.CommandResult, zxid int64) {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	if r.All {
+		_ = q.view.Sync(ctx)
+		return
+	}
+	_ = q.view.Shown(ctx, zxid, r.Set, r.Below)
 }
 
 // Do is Submit and Wait.

@@ -28,6 +28,8 @@ type Command struct {
 	Cancel   string           `json:"-"` // why nobody is to go on with it; empty if nobody said so
 	Children []string         `json:"-"` // names below the command
 
+	// ResultSeq is the transaction that wrote the result together with the records.
+	ResultSeq       int64 `json:"-"`
 	ExecutorVersion int32 `json:"-"`
 }
 
@@ -57,4 +59,9 @@ type CommandResult struct {
 	Kind    string          `json:"kind,omitempty"` // of the error, in the words of errs.Kind
 	Data    json.RawMessage `json:"data,omitempty"`
 	By      string          `json:"by,omitempty"` // of the executor that wrote it
+	// Set and Below are the records that were changed with it: paths whose data was set,
+	// and paths below which records came or went. All is set if they are too many to name.
+	Set   []string `json:"set,omitempty"`
+	Below []string `json:"below,omitempty"`
+	All   bool     `json:"all,omitempty"`
 }

@@ -35,6 +35,7 @@ func (t *tables) updateCommand(tr schema.Tree, id string, log *slog.Logger) {
 	if ok {
 		// A command's data is never set again, so that this is when it was made.
 		c.Seq = zxidOf(tr, schema.Command(id))
+		c.ResultSeq = zxidOf(tr, schema.Command(id, schema.CommandResult))
 	}
 	t.commandGeneration++
 	put(t.commands, id, c, ok)

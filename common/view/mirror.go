@@ -298,24 +298,6 @@ func (m *Mirror) settled(ctx context.Context, main string, txn coord.Txn, zxid i
 	return m.Barrier(ctx, groups...)
 }
 
-// shows reports whether every entry that a transaction touched has been read since;
-// m.mu is held.
-func (m *Mirror) shows(txn coord.Txn, zxid int64) bool {
-	for _, op := range txn.Ops {
-		switch op.Kind {
-		case coord.OpSet:
-			if e := m.entries[op.Path]; e != nil && e.exists && e.want.Data && e.mzxid < zxid {
-				return false
-			}
-		case coord.OpCreate, coord.OpCreateEphemeral, coord.OpDelete:
-			if e := m.entries[schema.Parent(op.Path)]; e != nil && e.exists && e.want.Children && e.pzxid < zxid {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 // Children reads the names below a znode that is not mirrored.
 func (m *Mirror) Children(ctx context.Context, path string) ([]string, error) {
 	if m.isLost() {

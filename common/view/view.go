@@ -256,6 +256,16 @@ func (v *View) Sync(ctx context.Context) error {
 	}
 }
 
+// Shown waits until the view shows what one transaction did, whoever committed it, given
+// the znodes whose data it set and those whose children it created or deleted.
+func (v *View) Shown(ctx context.Context, zxid int64, set, changed []string) error {
+	m, err := v.current()
+	if err != nil {
+		return err
+	}
+	return m.Shown(ctx, zxid, set, changed)
+}
+
 // Fetch reads a bulky value that the view does not hold.
 func (v *View) Fetch(ctx context.Context, path string) ([]byte, error) {
 	m, err := v.current()
