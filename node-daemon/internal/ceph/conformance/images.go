@@ -116,7 +116,7 @@ func imageNames(t *testing.T, c ceph.Cluster, pool string) (names []string) {
 }
 
 func vanishing(t *testing.T, h Harness) {
-	const count = 12
+	const count = 6
 	ctx, pool := t.Context(), h.pool(t).Name
 	var ids []string
 	for n := range count {

@@ -157,6 +157,7 @@ func newOSD(t *testing.T, h Harness) {
 	if again != id || same != secret || secret == "" {
 		t.Errorf("the second time id %d, want %d; same secret: %v", again, id, same == secret)
 	}
+	must(t, h.Here.CrushAdd(ctx, id, 1, "host8"))
 	must(t, h.Here.CrushAdd(ctx, id, 1.5, "host9"))
 	all, err := h.There.OSDs(ctx)
 	must(t, err)

@@ -122,6 +122,9 @@ type lane struct {
 
 // enter takes a slot and a link.
 func (n *lane) enter(ctx context.Context, as []string) (*link, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, errs.Unavailablef("Ceph was not asked: %w", err)
+	}
 	if hung := n.hung.Load(); hung >= int64(min(maxHung, cap(n.slots))) {
 		return nil, errs.Unavailablef("Ceph does not answer: %d calls are waiting for it already", hung)
 	}

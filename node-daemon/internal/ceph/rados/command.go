@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -21,6 +22,18 @@ type command map[string]any
 // words is the longest reason that is passed on; a monitor can answer with a usage text
 // of pages.
 const words = 400
+
+// decimal is a number that Ceph expects with a point in it.
+type decimal float64
+
+// MarshalJSON writes 1 as 1.0.
+func (d decimal) MarshalJSON() ([]byte, error) {
+	text := strconv.FormatFloat(float64(d), 'f', -1, 64)
+	if !strings.Contains(text, ".") {
+		text += ".0"
+	}
+	return []byte(text), nil
+}
 
 // send has a monitor carry out a command. The answer is JSON unless cmd names a format.
 func (cmd command) send(conn *gorados.Conn, input []byte) ([]byte, error) {

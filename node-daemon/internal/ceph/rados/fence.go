@@ -77,7 +77,7 @@ func checkEntries(conn *gorados.Conn, clients []string) error {
 func blocklistCommand(verb, address string) command {
 	cmd := command{"prefix": "osd blocklist", "blocklistop": verb, "addr": address}
 	if verb == "add" {
-		cmd["expire"] = ceph.FenceTime.Seconds()
+		cmd["expire"] = decimal(ceph.FenceTime.Seconds())
 	}
 	return cmd
 }

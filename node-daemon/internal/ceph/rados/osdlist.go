@@ -3,6 +3,7 @@ package rados
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -121,55 +122,47 @@ func (c calls) askOSDStats(ctx context.Context) (map[int]*ceph.OSDStats, error) 
 	})
 }
 
-// columns of the table that `osd status` prints, from its right end: the host may be empty.
-const (
-	trafficColumns = 9
-	readBytesAt    = 2
-	readOpsAt      = 3
-	writeBytesAt   = 4
-	writeOpsAt     = 5
-)
-
 // parseTraffic reads the traffic of OSDs from the table that `osd status` prints; the
 // manager of Ceph 16 has no other form of it. A line of another form is left out.
 func parseTraffic(text string) map[int]ceph.Traffic {
 	traffic := map[int]ceph.Traffic{}
 	for line := range strings.Lines(text) {
-		cells := strings.Fields(line)
-		if len(cells) < trafficColumns-1 {
-			continue
-		}
-		id, err := strconv.Atoi(cells[0])
-		if err != nil {
-			continue
-		}
-		var values [writeOpsAt + 1]float64
-		readable := true
-		for _, at := range []int{readBytesAt, readOpsAt, writeBytesAt, writeOpsAt} {
-			unit := 1000.0
-			if at == readBytesAt || at == writeBytesAt {
-				unit = 1024
-			}
-			var ok bool
-			values[at], ok = shortened(cells[len(cells)-at], unit)
-			readable = readable && ok
-		}
-		if readable {
-			traffic[id] = ceph.Traffic{ReadOps: values[readOpsAt], WriteOps: values[writeOpsAt], ReadBytes: values[readBytesAt], WriteBytes: values[writeBytesAt]}
+		if id, t, ok := trafficOf(strings.Fields(line)); ok {
+			traffic[id] = t
 		}
 	}
 	return traffic
 }
 
+// trafficOf reads a line: id, host (which may be empty), used, available, then for writing
+// and for reading operations and bytes per second, state.
+func trafficOf(cells []string) (id int, t ceph.Traffic, ok bool) {
+	const withoutHost = 8
+	if len(cells) < withoutHost {
+		return 0, t, false
+	}
+	id, err := strconv.Atoi(cells[0])
+	last := len(cells) - 1
+	ok = err == nil
+	for at, into := range []struct {
+		unit  float64
+		value *float64
+	}{{1024, &t.ReadBytes}, {1000, &t.ReadOps}, {1024, &t.WriteBytes}, {1000, &t.WriteOps}} {
+		var readable bool
+		*into.value, readable = shortened(cells[last-1-at], into.unit)
+		ok = ok && readable
+	}
+	return id, t, ok
+}
+
 // shortened reads a number with one of the suffixes k M G T P E.
 func shortened(text string, unit float64) (float64, bool) {
+	const suffixes = "kMGTPE"
 	factor := 1.0
-	if at := strings.IndexAny(text, "kMGTPE"); at == len(text)-1 && at > 0 {
-		for range strings.IndexByte("kMGTPE", text[at]) + 1 {
-			factor *= unit
-		}
-		text = text[:at]
+	if n := len(text) - 1; n > 0 && strings.IndexByte(suffixes, text[n]) >= 0 {
+		factor = math.Pow(unit, float64(strings.IndexByte(suffixes, text[n])+1))
+		text = text[:n]
 	}
 	v, err := strconv.ParseFloat(text, 64)
-	return v * factor, err == nil && v >= 0
+	return v * factor, err == nil && v >= 0 && !math.IsInf(v, 0)
 }

@@ -123,7 +123,7 @@ func newSecret() string {
 // CrushAdd implements ceph.Calls.
 func (c calls) CrushAdd(ctx context.Context, id int, weight float64, host string) error {
 	what := fmt.Sprintf("place osd.%d at host %q", id, host)
-	return command{"prefix": "osd crush add", "id": id, "weight": weight, "args": []string{"root=default", "host=" + host}}.do(ctx, c, what)
+	return command{"prefix": "osd crush add", "id": id, "weight": decimal(weight), "args": []string{"root=default", "host=" + host}}.do(ctx, c, what)
 }
 
 // SafeToDestroy implements ceph.Calls.

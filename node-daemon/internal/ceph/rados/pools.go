@@ -139,6 +139,9 @@ func poolWithID(conn *gorados.Conn, name string, id int64) (ceph.Pool, error) {
 // CreatePool implements ceph.Calls.
 func (c calls) CreatePool(ctx context.Context, name string, pgs int) (ceph.Pool, error) {
 	what := fmt.Sprintf("create pool %q", name)
+	if pgs <= 0 { // a monitor takes none for its default
+		return ceph.Pool{}, fmt.Errorf("%s: %w", what, ceph.Refused(syscall.EINVAL, fmt.Sprintf("%d placement groups", pgs)))
+	}
 	return call(ctx, c, what, short, changes, func(l *link, conn *gorados.Conn) (none ceph.Pool, err error) {
 		switch _, err := findPool(conn, name); {
 		case err == nil: // a monitor would answer with success

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"regexp"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,7 +23,10 @@ import (
 	testceph "github.com/parallelvirtualcluster/pvc/testbed/ceph"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The testbed starts its programs from a thread that stays.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/parallelvirtualcluster/pvc/testbed/internal/proc.init.func1.1"))
+}
 
 // rig is a cluster and two daemons' ways to it.
 type rig struct {
@@ -49,6 +54,8 @@ func TestOnARealCluster(t *testing.T) {
 	t.Run("UnknownStateIsNotSafeToDestroy", r.notSafe)
 	t.Run("StoppedManagerHidesStatisticsOnly", r.stoppedManager)
 	t.Run("StoppedOSDHoldsUpItsCallersOnly", r.stoppedOSDs)
+	t.Run("FencedRemovalEnds", r.fencedRemoval)
+	t.Run("CallsThatHangAreBounded", r.bounded)
 	t.Run("LongWorkDelaysNothingElse", r.longWork)
 	t.Run("MonitorThatWasKilledIsFoundAgain", r.killedMonitor)
 	t.Run("StoppedMonitorIsUnavailableInTime", r.stoppedMonitor)
@@ -200,7 +207,7 @@ func (r *rig) stoppedManager(t *testing.T) {
 			r.cluster.Cont("mgr.x")
 		}
 	}()
-	for range 3 {
+	for range 2 {
 		start := time.Now()
 		osds, err := r.here.OSDs(t.Context())
 		must(t, err)
@@ -208,7 +215,9 @@ func (r *rig) stoppedManager(t *testing.T) {
 			t.Errorf("after %v: %+v", took, osds)
 		}
 	}
-	if _, _, err := r.here.SafeToDestroy(t.Context(), 0); !errs.Is(err, errs.Unavailable) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, _, err := r.here.SafeToDestroy(ctx, 0); !errs.Is(err, errs.Unavailable) {
 		t.Errorf("safe to destroy: %v, want unavailable", err)
 	}
 	r.cluster.Cont("mgr.x")
@@ -261,7 +270,7 @@ func (r *rig) stoppedOSDs(t *testing.T) {
 	if _, err := r.here.CreateImage(ctx, name, "late", 8<<20); !errs.Is(err, errs.Unknown) && !errs.Is(err, errs.Unavailable) {
 		t.Errorf("create: %v, want unknown", err)
 	}
-	if err := r.here.RemoveImage(t.Context(), name, i.ID, nil); !errs.Is(err, errs.Unavailable) {
+	if err := r.here.RemoveImage(ctx, name, i.ID, nil); !errs.Is(err, errs.Unavailable) {
 		t.Errorf("removal that has not begun: %v, want unavailable", err)
 	}
 	start := time.Now()
@@ -313,6 +322,70 @@ func (r *rig) longWork(t *testing.T) {
 	}
 	for range ids {
 		must(t, <-ended)
+	}
+}
+
+// fencedRemoval fences a client in the middle of long work.
+func (r *rig) fencedRemoval(t *testing.T) {
+	ctx := t.Context()
+	name, i := r.pool(t, "fenced", 64<<30)
+	other := open(t, r.cluster)
+	clients, err := other.Clients(ctx)
+	must(t, err)
+	defer func() { must(t, r.here.RemoveFence(ctx, clients)) }()
+	began, wait := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	ended := make(chan error, 1)
+	go func() {
+		ended <- other.As(clients).RemoveImage(ctx, name, i.ID, func(uint64, uint64) {
+			once.Do(func() { close(began); <-wait })
+		})
+	}()
+	<-began
+	must(t, r.here.Fence(ctx, clients))
+	close(wait)
+	if err := <-ended; !errs.Is(err, errs.Unknown) || ceph.NumberOf(err) != syscall.ESHUTDOWN {
+		t.Errorf("removal by a client that was fenced: %v, want unknown, ESHUTDOWN", err)
+	}
+	_, err = r.here.ImageByID(ctx, name, i.ID)
+	must(t, err)
+	must(t, r.here.RemoveImage(ctx, name, i.ID, nil)) // it can be repeated
+}
+
+// bounded has as many calls hang as may, and one more.
+func (r *rig) bounded(t *testing.T) {
+	c := open(t, r.cluster)
+	_, err := c.Status(t.Context())
+	must(t, err)
+	r.cluster.Stop("mon.a")
+	stopped := true
+	defer func() {
+		if stopped {
+			r.cluster.Cont("mon.a")
+		}
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	var all sync.WaitGroup
+	for range maxHung {
+		all.Go(func() { _, _ = c.Status(ctx) }) // the next one is the test
+	}
+	all.Wait()
+	start := time.Now()
+	_, err = c.Status(t.Context())
+	if took := time.Since(start); !errs.Is(err, errs.Unavailable) || took > 100*time.Millisecond {
+		t.Errorf("one more call: %v after %v, want unavailable at once", err, took)
+	}
+	start = time.Now()
+	c.Close()
+	if took := time.Since(start); took > closePatience+time.Second {
+		t.Errorf("Close took %v", took)
+	}
+	r.cluster.Cont("mon.a")
+	stopped = false
+	r.until(t, "all calls have returned", func(context.Context) bool { return c.lanes[short].hung.Load() == 0 })
+	if _, err := c.Status(t.Context()); !errs.Is(err, errs.Unavailable) {
+		t.Errorf("after Close: %v, want unavailable", err)
 	}
 }
 
