@@ -1,0 +1,109 @@
+package cephctl
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/parallelvirtualcluster/pvc/common/coord"
+	"github.com/parallelvirtualcluster/pvc/common/domxml"
+	"github.com/parallelvirtualcluster/pvc/common/schema"
+)
+
+// readParallel is how many records are read at the same time.
+const readParallel = 32
+
+// Users returns a function for [Executor.Users] that reads the documents of all VMs
+// from ZooKeeper, as they are when it is called. The daemon does not mirror them: volumes
+// are removed seldom.
+func Users(client coord.Conn) func(ctx context.Context, pool string) (map[string][]string, error) {
+	return func(ctx context.Context, pool string) (map[string][]string, error) {
+		if err := client.Sync(ctx, schema.Domains); err != nil {
+			return nil, err
+		}
+		uuids, _, err := client.Children(ctx, schema.Domains)
+		if err != nil {
+			return nil, err
+		}
+		users, mu := map[string][]string{}, sync.Mutex{}
+		reading, ctx := errgroup.WithContext(ctx)
+		reading.SetLimit(readParallel)
+		for _, uuid := range uuids {
+			reading.Go(func() error {
+				volumes, vm, err := volumesOf(ctx, client, uuid, pool)
+				mu.Lock()
+				defer mu.Unlock()
+				for _, v := range volumes {
+					users[v] = append(users[v], vm)
+				}
+				return err
+			})
+		}
+		err = reading.Wait()
+		for _, by := range users {
+			slices.Sort(by)
+		}
+		return users, err
+	}
+}
+
+// volumesOf returns the volumes of a pool that a VM's document names, and the VM's own
+// name if there are any. A VM that is gone names none.
+func volumesOf(ctx context.Context, client coord.Conn, uuid, pool string) (volumes []string, vm string, err error) {
+	xml, _, err := client.Get(ctx, schema.VM(uuid, schema.VMXML))
+	if err == nil {
+		volumes, err = named(ctx, client, uuid, pool, xml)
+	}
+	if err == nil && len(volumes) > 0 {
+		var name []byte
+		name, _, err = client.Get(ctx, schema.VM(uuid))
+		vm = "VM " + string(name)
+	}
+	if errors.Is(err, coord.ErrNoNode) {
+		return nil, "", nil
+	}
+	return volumes, vm, err
+}
+
+// named reads a document. One that cannot be read names what was found in it when it
+// could.
+func named(ctx context.Context, client coord.Conn, uuid, pool string, xml []byte) ([]string, error) {
+	if !bytes.Contains(xml, []byte("rbd")) {
+		return nil, nil
+	}
+	images, err := rbdImages(string(xml))
+	if err != nil {
+		list, _, err := client.Get(ctx, schema.VM(uuid, schema.VMRBDList))
+		if err != nil {
+			return nil, err
+		}
+		images = strings.Split(schema.Text(string(list)), ",")
+	}
+	var volumes []string
+	for _, image := range images {
+		if volume, ok := strings.CutPrefix(image, pool+"/"); ok && !slices.Contains(volumes, volume) {
+			volumes = append(volumes, volume)
+		}
+	}
+	return volumes, nil
+}
+
+// rbdImages are all RBD images that a document names, "pool/volume".
+func rbdImages(xml string) ([]string, error) {
+	spec, err := domxml.Parse(xml)
+	if err != nil {
+		return nil, err
+	}
+	images := domxml.RBDList(spec)
+	for _, i := range domxml.WritableImages(spec) {
+		if i.Kind == "rbd" {
+			images = append(images, i.Name)
+		}
+	}
+	return images, nil
+}
