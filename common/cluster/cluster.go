@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/parallelvirtualcluster/pvc/common/command"
 	"github.com/parallelvirtualcluster/pvc/common/coord"
 	"github.com/parallelvirtualcluster/pvc/common/domxml"
 	"github.com/parallelvirtualcluster/pvc/common/errs"
@@ -37,6 +38,7 @@ type Cluster struct {
 	defining chan struct{}
 	// networking is the same for changes of networks.
 	networking chan struct{}
+	commands   *command.Queue
 }
 
 // New returns a Cluster over a view.
@@ -44,7 +46,7 @@ func New(o Options) *Cluster {
 	setDefault(&o.CommitTimeout, 2*time.Second)
 	setDefault(&o.WaitTimeout, 10*time.Minute)
 	setDefault(&o.DeleteTimeout, 30*time.Second)
-	return &Cluster{o: o, defining: make(chan struct{}, 1), networking: make(chan struct{}, 1)}
+	return &Cluster{o: o, defining: make(chan struct{}, 1), networking: make(chan struct{}, 1), commands: command.NewQueue(o.View)}
 }
 
 func setDefault(d *time.Duration, to time.Duration) {

@@ -73,6 +73,9 @@ func define(s *view.Snapshot, r DefineVM, xml string, spec *domxml.Spec, needs r
 	if err := imagesFree(s, spec); err != nil {
 		return plan{}, err
 	}
+	if err := lockable(s, spec); err != nil {
+		return plan{}, err
+	}
 	choice, err := target(s, r.Node, r.Selector, "", spec)
 	if err != nil {
 		return plan{}, err
@@ -264,6 +267,9 @@ func modify(s *view.Snapshot, r ModifyVM, spec *domxml.Spec, needs resources) (p
 	own := *spec
 	own.UUID = vm.UUID
 	if err := imagesFree(s, &own); err != nil {
+		return plan{}, err
+	}
+	if err := lockable(s, spec); err != nil {
 		return plan{}, err
 	}
 	p := plan{about: schema.VM(vm.UUID), missing: needs.missing}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/parallelvirtualcluster/pvc/common/coord"
 	"github.com/parallelvirtualcluster/pvc/common/domxml"
@@ -17,69 +18,105 @@ import (
 // DeleteVM stops a VM and removes it.
 type DeleteVM struct {
 	VM          string // name or UUID
-	DeleteDisks bool
+	DeleteDisks bool   // its volumes, too
 }
 
+// deletionTimeout bounds what a deletion does beside waiting for hosts.
+const deletionTimeout = time.Minute
+
 // DeleteVM stops the guest, waits until its host confirms that it is gone, and then
-// removes the records. A VM whose host does not answer is left as it is.
+// removes the records and, if asked, the volumes that no other VM names. A VM whose host
+// does not answer is left as it is. What is begun goes on when ctx ends; only the waiting
+// for the volumes does not.
 func (c *Cluster) DeleteVM(ctx context.Context, r DeleteVM) (Answer, error) {
-	var uuid string
-	stop := func(s *view.Snapshot) (plan, error) {
+	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.o.DeleteTimeout+deletionTimeout)
+	defer cancel()
+	uuid, d, err := c.stopToDelete(work, r)
+	if err != nil {
+		return Answer{}, err
+	}
+	if err := c.unclaimed(work, d); err != nil {
+		return Answer{}, err
+	}
+	answer, d, err := c.removeRecords(work, uuid, r.DeleteDisks)
+	if err != nil || !r.DeleteDisks {
+		return answer, err
+	}
+	removed, failed := c.removeDisks(ctx, d)
+	for _, list := range []struct {
+		what  string
+		names []string
+	}{{"removed with it", removed}, {"left", d.keep}, {"not removed", failed}} {
+		if len(list.names) > 0 {
+			answer.Message += "; " + list.what + ": " + strings.Join(list.names, ", ")
+		}
+	}
+	if len(failed) > 0 {
+		return Answer{}, errs.Conflictf("%s", answer.Message)
+	}
+	return answer, nil
+}
+
+// stopToDelete stops a VM that can be deleted and waits until no host holds it.
+func (c *Cluster) stopToDelete(ctx context.Context, r DeleteVM) (uuid string, d disks, err error) {
+	_, err = c.apply(ctx, func(s *view.Snapshot) (plan, error) {
 		vm, err := s.FindVM(r.VM)
 		if err != nil {
 			return plan{}, err
 		}
 		uuid = vm.UUID
-		if err := deletable(s, vm, r.DeleteDisks); err != nil {
+		if err := claimReachable(s, vm); err != nil {
 			return plan{}, err
+		}
+		if r.DeleteDisks {
+			if d, err = disksOf(s, vm); err != nil {
+				return plan{}, err
+			}
 		}
 		if vm.State == model.VMStop {
 			return plan{}, nil
 		}
 		return setState(s, vm, model.VMStop)
-	}
-	if _, err := c.apply(ctx, stop); err != nil {
-		return Answer{}, err
+	})
+	if err != nil {
+		return uuid, d, err
 	}
 	gone := func(s *view.Snapshot) (bool, error) {
 		vm, ok := s.VM(uuid)
 		return !ok || vm.Claim == nil && vm.Migration == nil, nil
 	}
 	if err := c.await(ctx, c.o.DeleteTimeout, gone); err != nil {
-		return Answer{}, fmt.Errorf("VM %q is stopping and was not removed, its host has not confirmed that the guest is gone: %w", r.VM, err)
+		return uuid, d, fmt.Errorf("VM %q is stopping and was not removed, its host has not confirmed that the guest is gone: %w", r.VM, err)
 	}
-	return c.removeRecords(ctx, uuid)
+	return uuid, d, nil
 }
 
-func deletable(s *view.Snapshot, vm *model.VM, disks bool) error {
-	if err := claimReachable(s, vm); err != nil {
-		return err
-	}
-	if disks && len(vm.RBDList) > 0 {
-		return errs.Conflictf("VM %q has volumes (%s), and storage is not available to remove them: nothing was changed",
-			vm.Name, strings.Join(vm.RBDList, ", "))
-	}
-	return nil
-}
-
-// removeRecords deletes a stopped VM in one transaction, whatever keys it has.
-func (c *Cluster) removeRecords(ctx context.Context, uuid string) (Answer, error) {
+// removeRecords deletes a stopped VM in one transaction, whatever keys it has. With its
+// disks it tells which volumes it named in that moment.
+func (c *Cluster) removeRecords(ctx context.Context, uuid string, withDisks bool) (answer Answer, d disks, err error) {
 	for range attempts {
 		names, err := c.o.View.FetchChildren(ctx, schema.VM(uuid))
 		if errors.Is(err, coord.ErrNoNode) {
-			return Answer{}, errs.NotFoundf("the VM was deleted by somebody else meanwhile")
+			return Answer{}, d, errs.NotFoundf("the VM was deleted by somebody else meanwhile")
 		} else if err != nil {
-			return Answer{}, err
+			return Answer{}, d, err
 		}
-		answer, err := c.change(ctx, false, func(s *view.Snapshot) (plan, error) { return remove(s, uuid, names) })
+		answer, err := c.change(ctx, false, func(s *view.Snapshot) (plan, error) {
+			if vm, ok := s.VM(uuid); ok && withDisks {
+				if d, err = disksOf(s, vm); err != nil {
+					return plan{}, err
+				}
+			}
+			return remove(s, uuid, names, d)
+		})
 		if !errors.Is(err, coord.ErrNotEmpty) {
-			return answer, err
+			return answer, d, err
 		}
 	}
-	return Answer{}, errs.Conflictf("keys are added to the VM all the time, it was not removed")
+	return Answer{}, d, errs.Conflictf("keys are added to the VM all the time, it was not removed")
 }
 
-func remove(s *view.Snapshot, uuid string, names []string) (plan, error) {
+func remove(s *view.Snapshot, uuid string, names []string, d disks) (plan, error) {
 	vm, ok := s.VM(uuid)
 	if !ok {
 		return plan{}, errs.NotFoundf("the VM was deleted by somebody else meanwhile")
@@ -87,7 +124,7 @@ func remove(s *view.Snapshot, uuid string, names []string) (plan, error) {
 	if vm.State != model.VMStop || vm.Claim != nil {
 		return plan{}, errs.Conflictf("VM %q was started again meanwhile and was not removed", vm.Name)
 	}
-	p := plan{about: schema.VM(uuid), message: fmt.Sprintf("VM %q is removed%s", vm.Name, leftBehind(s, vm))}
+	p := plan{about: schema.VM(uuid), message: fmt.Sprintf("VM %q is removed%s", vm.Name, leftBehind(s, vm, d))}
 	p.txn.Check(schema.VM(uuid, schema.VMState), vm.Versions.State)
 	p.txn.Absent(schema.Claim(uuid))
 	for _, n := range names {
@@ -100,14 +137,17 @@ func remove(s *view.Snapshot, uuid string, names []string) (plan, error) {
 	return p, nil
 }
 
-// leftBehind names what a removed VM leaves.
-func leftBehind(s *view.Snapshot, vm *model.VM) string {
+// leftBehind names what a removed VM leaves, beside the volumes that are dealt with.
+func leftBehind(s *view.Snapshot, vm *model.VM, d disks) string {
 	spec, err := s.Spec(vm)
 	if err != nil {
 		return ""
 	}
 	var left []string
 	for _, i := range domxml.WritableImages(spec) {
+		if i.Kind == "rbd" && d.has(i.Name) {
+			continue
+		}
 		left = append(left, i.Kind+" "+quote(i.Name))
 	}
 	if len(left) == 0 {
