@@ -88,14 +88,23 @@ type Claim struct {
 	// Resumed is set after the guest was let go.
 	Resumed bool     `json:"resumed"`
 	Disks   []string `json:"disks,omitempty"` // names below /claims/disks
+	// Images are the RBD images that the guest writes to, "pool/image id", also those that
+	// it shares with others. Whoever cuts a host off looks there for clients.
+	Images []string `json:"images,omitempty"`
+	// Document is the version of the VM's document whose disks are claimed.
+	Document int32 `json:"document,omitempty"`
 }
 
 // ClaimHost is a host instance that holds a claim.
 type ClaimHost struct {
-	Node     string   `json:"node"`
-	BootID   string   `json:"boot_id"`
-	Instance string   `json:"instance"`          // of the daemon that wrote it
-	Clients  []string `json:"clients,omitempty"` // Ceph clients of the guest, IP:0/NONCE
+	Node     string `json:"node"`
+	BootID   string `json:"boot_id"`
+	Instance string `json:"instance"` // of the daemon that wrote it
+	// Clients are the guest's Ceph clients, "IP:0/NONCE", one per image. They are on record
+	// before the guest executes on this host.
+	Clients []string `json:"clients,omitempty"`
+	// Before are the clients that had the guest's images open before it did: not its own.
+	Before []string `json:"before,omitempty"`
 	// Run identifies this run of the guest on this host.
 	Run string `json:"run,omitempty"`
 	// ConsoleAt is where in the host's console file the output of this guest begins, bytes.

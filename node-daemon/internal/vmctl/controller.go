@@ -67,7 +67,11 @@ type Options struct {
 	Console    Console
 	Migration  Migration
 	Limits     Limits
-	// ParallelStarts bounds the guests that are started at the same time.
+	// Storage is nil if this host does not look after storage: it then runs no guests
+	// with RBD disks.
+	Storage Storage
+	// ParallelStarts bounds the guests that are started at the same time, those with RBD
+	// disks and those without each for themselves.
 	ParallelStarts int
 	// CrashLimit crashes within CrashWindow make a VM failed.
 	CrashLimit  int
@@ -92,7 +96,10 @@ type Controller struct {
 	queue  *reconcile.Queue
 	memory *memory
 	starts *slots
-	sends  *slots
+	// startsOnCeph are for guests with RBD images: those without must not wait for a Ceph
+	// that hangs.
+	startsOnCeph *slots
+	sends        *slots
 
 	mu      sync.Mutex
 	session Session
@@ -108,6 +115,9 @@ func New(o Options) *Controller {
 	if o.Resync == 0 {
 		o.Resync = time.Minute
 	}
+	if o.Limits.Clients == 0 {
+		o.Limits.Clients = 30 * time.Second
+	}
 	if o.Step == nil {
 		o.Step = func(string, Action) {}
 	}
@@ -116,6 +126,7 @@ func New(o Options) *Controller {
 		o.Logger.Warn("cannot bring a VM into its state yet", "vm", uuid, "err", err)
 	}})
 	c.starts = newSlots(max(o.ParallelStarts, 1), c.queue.Add)
+	c.startsOnCeph = newSlots(max(o.ParallelStarts, 1), c.queue.Add)
 	c.sends = newSlots(max(o.Migration.Parallel, 1), c.queue.Add)
 	return c
 }

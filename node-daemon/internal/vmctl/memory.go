@@ -25,6 +25,9 @@ type guest struct {
 	pressedAt time.Time // for the present wish
 	orderedAt time.Time // last time this daemon asked for the end of the guest
 
+	unlisted time.Time // since when the Ceph clients of the guest are looked for
+	disks    guestDisks
+
 	startAfter time.Time
 	delay      time.Duration // before the next start after a crash
 
@@ -78,7 +81,7 @@ func (m *memory) note(e hypervisor.Event) {
 // begin forgets the former run of a guest.
 func (g *guest) begin() {
 	g.ended, g.endReason, g.awaited = false, 0, true
-	g.pressedAt, g.orderedAt = time.Time{}, time.Time{}
+	g.pressedAt, g.orderedAt, g.unlisted = time.Time{}, time.Time{}, time.Time{}
 }
 
 // handshakeIs notes the phase of a handshake and forgets that of an earlier one.

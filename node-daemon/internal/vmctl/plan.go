@@ -85,6 +85,7 @@ type Limits struct {
 	Shutdown  time.Duration // a guest has to shut down before it is destroyed
 	Handshake time.Duration // a migration partner has to answer
 	Silence   time.Duration // of the source before its hypervisor is asked
+	Clients   time.Duration // a created guest has to show its Ceph clients; 0 is 30 s
 }
 
 // gone reports that nothing of the guest can be running here.

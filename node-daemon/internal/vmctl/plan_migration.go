@@ -153,6 +153,8 @@ func planArrived(vm *model.VM, s Seen) Action {
 	case s.gone():
 		// What was to arrive is not there: the guest starts anew, here.
 		return Action{Step: Release, State: startIfMigrating(vm.State)}
+	case stopping(vm.State):
+		return Action{Step: Destroy, Reason: "it is to be in state " + string(vm.State)}
 	case s.Domain.State == hypervisor.Paused && s.Domain.Pause == hypervisor.PausedIncoming:
 		return Action{Step: Destroy, Reason: "it has not arrived completely, and the source is gone"}
 	}

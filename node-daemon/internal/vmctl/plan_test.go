@@ -189,6 +189,7 @@ func TestPlanOfTheTargetOfAMigration(t *testing.T) {
 		{"handed over to a host that was booted anew while the guest was on its way", Wanted{VM: migrating("gone", "migrate"), Claim: before}, Seen{Domain: suspended}, Action{Step: Adopt}},
 		{"handed over to a host that was booted anew since", Wanted{VM: migrating("gone", "migrate"), Claim: before}, Seen{}, Action{Step: Release, State: "start", Reason: "its host was rebooted"}},
 		{"handed over, the guest goes on record", Wanted{VM: migrating("gone", "migrate"), Claim: mine}, Seen{Domain: suspended}, Action{Step: Adopt}},
+		{"unless it is to stop by now", Wanted{VM: migrating("gone", "stop"), Claim: mine}, Seen{Domain: suspended}, Action{Step: Destroy, Reason: "it is to be in state stop"}},
 		{"then it is resumed", Wanted{VM: vm("start", "hv2"), Claim: adopted}, Seen{Domain: suspended}, Action{Step: Resume}},
 		{"a guest that is to stop is stopped here", Wanted{VM: vm("stop", "hv2"), Claim: adopted}, Seen{Domain: suspended}, Action{Step: Destroy, Reason: "it is to be in state stop"}},
 		{"nothing arrived and the source is gone: it starts anew", Wanted{VM: migrating("gone", "migrate"), Claim: mine}, Seen{}, Action{Step: Release, State: "start"}},

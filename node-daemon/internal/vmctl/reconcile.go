@@ -30,6 +30,7 @@ type job struct {
 // reconcile brings one VM one step after the other into its wanted state.
 func (c *Controller) reconcile(ctx context.Context, uuid string) (again time.Duration, err error) {
 	defer c.starts.give(uuid)
+	defer c.startsOnCeph.give(uuid)
 	var refused error
 	for range stepsPerTurn {
 		j, seen, err := c.look(ctx, uuid)
@@ -163,7 +164,7 @@ func init() {
 	steps = map[Step]entry{
 		Claim:           {"claim", (*Controller).claim},
 		Create:          plain("create", (*Controller).create),
-		Record:          plain("record", (*Controller).record),
+		Record:          {"record", (*Controller).record},
 		Resume:          plain("resume", (*Controller).resume),
 		MarkResumed:     plain("mark resumed", (*Controller).markResumed),
 		PressPower:      plain("press power", (*Controller).pressPower),
@@ -179,9 +180,9 @@ func init() {
 		WriteGone:       plain("hand over", (*Controller).writeGone),
 		FailMigration:   plain("give migration up", (*Controller).failMigration),
 		AcceptMigration: plain("accept migration", (*Controller).acceptMigration),
-		WriteArrived:    plain("arrived", (*Controller).writeArrived),
+		WriteArrived:    {"arrived", (*Controller).writeArrived},
 		AskSource:       {"ask source", (*Controller).askSource},
-		Adopt:           plain("adopt", (*Controller).adopt),
+		Adopt:           {"adopt", (*Controller).adopt},
 		LeaveMigration:  plain("leave migration", (*Controller).leaveMigration),
 		ClearMigration:  plain("clear migration", (*Controller).clearMigration),
 	}

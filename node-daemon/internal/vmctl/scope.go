@@ -25,8 +25,11 @@ type scope struct {
 	look   chan struct{} // the index may have changed, or a guest was started
 	relook chan struct{} // anything may have happened
 
-	mu  sync.Mutex
-	vms map[string]bool
+	mu      sync.Mutex
+	vms     map[string]bool
+	volumes map[string][]string // that guests have open, by their UUIDs
+
+	following sync.Mutex // held while volumes and the mirror are made to agree; before mu
 }
 
 // followRecords keeps a scope open until ctx ends.
@@ -49,7 +52,7 @@ func (c *Controller) followRecords(ctx context.Context) {
 const reopenPace = 250 * time.Millisecond
 
 func (c *Controller) openScope(ctx context.Context) (*scope, error) {
-	s := &scope{node: c.session.Node(), look: make(chan struct{}, 1), relook: make(chan struct{}, 1), vms: map[string]bool{}}
+	s := &scope{node: c.session.Node(), look: make(chan struct{}, 1), relook: make(chan struct{}, 1), vms: map[string]bool{}, volumes: map[string][]string{}}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var err error
@@ -59,6 +62,10 @@ func (c *Controller) openScope(ctx context.Context) (*scope, error) {
 		Changed: func(group string) {
 			if uuid, ok := strings.CutPrefix(group, schema.Domains+"/"); ok {
 				c.queue.Add(uuid)
+				return
+			}
+			if volume, ok := strings.CutPrefix(group, schema.CephVolumes+"/"); ok {
+				c.queue.Add(s.writers(volume)...)
 				return
 			}
 			signal(s.look)
@@ -79,7 +86,7 @@ func signal(ch chan struct{}) {
 func (s *scope) want(path string) view.Interest {
 	parts := schema.Split(path)
 	switch {
-	case parts[0] == "claims":
+	case parts[0] == "claims", parts[0] == "ceph": // of the latter the records of volumes only
 		return view.Interest{Data: true}
 	case parts[0] == "domains" && len(parts) > 1:
 		return view.WantVM(parts[1:])
@@ -152,7 +159,10 @@ func (c *Controller) compare(ctx context.Context, s *scope, all bool) error {
 	} else { // the index alone must not wait for a hypervisor that is down
 		maps.Copy(now, s.watched())
 	}
-	fresh := s.watch(now)
+	fresh, gone := s.watch(now)
+	for _, uuid := range gone {
+		s.followVolumes(uuid, nil)
+	}
 	if all {
 		fresh = slices.Collect(maps.Keys(now))
 	}
@@ -160,13 +170,15 @@ func (c *Controller) compare(ctx context.Context, s *scope, all bool) error {
 	return err
 }
 
-// watch mirrors exactly these VMs and returns those that were not mirrored before.
-func (s *scope) watch(now map[string]bool) (fresh []string) {
+// watch mirrors exactly these VMs and returns those that were not mirrored before, and
+// those that are not any more.
+func (s *scope) watch(now map[string]bool) (fresh, gone []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for uuid := range s.vms {
 		if !now[uuid] {
 			s.mirror.Remove(schema.VM(uuid), schema.Claim(uuid))
+			gone = append(gone, uuid)
 		}
 	}
 	for uuid := range now {
@@ -176,7 +188,7 @@ func (s *scope) watch(now map[string]bool) (fresh []string) {
 		}
 	}
 	s.vms = now
-	return fresh
+	return fresh, gone
 }
 
 func (s *scope) watched() map[string]bool {

@@ -45,56 +45,51 @@ func setText(t *coord.Txn, path, now, want string, version int32) {
 	}
 }
 
-// imageNames are the claims that a guest needs beside the one of the VM.
-// Images that guests share are claimed by none of them, and must be claimed by nobody.
-func imageNames(vm *model.VM) (own, shared []string, err error) {
-	spec, err := domxml.Parse(vm.XML)
-	if err != nil {
-		return nil, nil, err
-	}
-	seen := map[string]bool{}
-	for _, i := range domxml.WritableImages(spec) {
-		name := i.Kind + ":" + i.Name
-		switch {
-		case seen[name]:
-		case i.Shareable:
-			shared = append(shared, schema.EscapeDisk(name))
-		default:
-			own = append(own, schema.EscapeDisk(name))
-		}
-		seen[name] = true
-	}
-	return own, shared, nil
-}
-
 // claim takes the claim of the VM and of its images, so that nobody else starts it.
 func (c *Controller) claim(ctx context.Context, j *job, _ Action) (time.Duration, error) {
 	session, _, _ := c.current()
 	if session.LeaseLeft() <= 0 {
 		return time.Second, nil // it would be in vain
 	}
-	if !c.starts.take(j.uuid) {
+	m, err := mediaOf(j.w.VM.XML)
+	if err != nil {
+		return 0, c.fail(ctx, j, err.Error())
+	}
+	starts := c.starts
+	if m.key {
+		starts = c.startsOnCeph
+	}
+	if !starts.take(j.uuid) {
 		return time.Hour, nil // woken when a slot is free
 	}
-	images, shared, err := imageNames(j.w.VM)
-	if err != nil {
+	d, err := c.resolve(ctx, m)
+	switch {
+	case errs.Is(err, errs.Unavailable):
+		return c.later(ctx, j, err)
+	case err != nil:
 		return 0, c.fail(ctx, j, err.Error())
 	}
+	if err := c.connected(ctx, j.w.VM); err != nil {
+		return 0, c.fail(ctx, j, err.Error())
+	}
+	return 0, c.takeClaim(ctx, j, d)
+}
+
+// takeClaim writes the claims of a VM and its images.
+func (c *Controller) takeClaim(ctx context.Context, j *job, d disks) error {
 	vm := j.w.VM
-	if err := c.connected(ctx, vm); err != nil {
-		return 0, c.fail(ctx, j, err.Error())
-	}
-	txn := new(coord.Txn)
-	record := model.Claim{Disks: images, Owner: c.claimHost(j)}
+	record := model.Claim{Disks: d.own, Images: d.images, Document: vm.Versions.XML, Owner: c.claimHost(j)}
+	record.Owner.Before = d.before
 	data, err := json.Marshal(record)
 	if err != nil {
-		return 0, err
+		return err
 	}
+	txn := new(coord.Txn)
 	txn.Create(schema.Claim(j.uuid), data)
-	for _, i := range images {
+	for _, i := range d.own {
 		txn.Create(schema.ClaimDisks+"/"+i, []byte(j.uuid))
 	}
-	for _, i := range shared {
+	for _, i := range d.shared {
 		txn.Absent(schema.ClaimDisks + "/" + i)
 	}
 	txn.Check(j.key(schema.VMState), vm.Versions.State).Check(j.key(schema.VMNode), vm.Versions.Node)
@@ -103,12 +98,12 @@ func (c *Controller) claim(ctx context.Context, j *job, _ Action) (time.Duration
 	err = c.commit(ctx, j.uuid, *txn)
 	var te *coord.TxnError
 	if errors.As(err, &te) && te.Err == coord.ErrNodeExists && strings.HasPrefix(te.Op.Path, schema.ClaimDisks+"/") {
-		return 0, c.fail(ctx, j, fmt.Sprintf("the image %s is in use by another VM", imageName(te.Op.Path)))
+		return c.fail(ctx, j, fmt.Sprintf("the image %s is in use by another VM", imageName(te.Op.Path)))
 	}
 	if err == nil {
 		c.memory.with(j.uuid, (*guest).begin)
 	}
-	return 0, err
+	return err
 }
 
 // bridgeLimit bounds the wait for the bridges of a guest: the host's networks are made
@@ -150,7 +145,13 @@ func (c *Controller) fail(ctx context.Context, j *job, reason string) error {
 
 // create starts the guest, paused. A refusal of the hypervisor makes the VM failed.
 func (c *Controller) create(ctx context.Context, j *job, _ Action) error {
+	if j.w.Claim.Document != j.w.VM.Versions.XML {
+		return c.release(ctx, j, Action{}) // other disks than those of this document are claimed
+	}
 	xml, err := domxml.WithConsoleLog(j.w.VM.XML, c.o.Console.Path(j.w.VM.Name))
+	if err == nil && c.o.Storage != nil && hasImages(j.w.VM) {
+		err = c.o.Storage.Key(ctx)
+	}
 	if err == nil {
 		err = c.o.Hypervisor.CreatePaused(ctx, xml)
 	}
@@ -181,18 +182,25 @@ func unanswered(err error) bool {
 	return errs.Is(err, errs.Unavailable) || errs.Is(err, errs.Unknown)
 }
 
-// record puts the guest on record before it runs: a daemon that was stopped before
-// this leaves a paused guest, after it a recorded one.
-func (c *Controller) record(ctx context.Context, j *job, _ Action) error {
+// record puts the guest and its clients on record before it runs: a daemon that was
+// stopped before this leaves a paused guest, after it a recorded one.
+func (c *Controller) record(ctx context.Context, j *job, _ Action) (time.Duration, error) {
 	claim := *j.w.Claim
+	clients, err := c.clients(ctx, claim.Images, claim.Owner.Before...)
+	if err != nil {
+		return c.unlisted(ctx, j, err)
+	}
 	claim.Recorded = true
-	claim.Owner.Instance = j.host.Instance
+	claim.Owner.Instance, claim.Owner.Clients = j.host.Instance, clients
 	txn := new(coord.Txn)
 	put(txn, schema.Claim(j.uuid), j.w.claimVersion, claim)
 	j.same(txn)
 	j.unfenced(txn)
-	return c.commit(ctx, j.uuid, *txn)
+	return 0, c.commit(ctx, j.uuid, *txn)
 }
+
+// executes reports that a guest runs whatever is on record.
+func executes(j *job) bool { return j.domain.State == hypervisor.Running }
 
 func (c *Controller) resume(ctx context.Context, j *job, _ Action) error {
 	if err := c.o.Hypervisor.Resume(ctx, j.uuid); err != nil || j.w.Claim.Resumed {
@@ -373,10 +381,13 @@ func (c *Controller) follow(j *job) {
 // rest is where a turn ends: nothing is to be done now.
 func (c *Controller) rest(ctx context.Context, j *job) error {
 	if j.w.Claim == nil || j.w.Claim.Owner.Node != j.host.Node {
+		if _, s, ok := c.current(); ok {
+			s.followVolumes(j.uuid, nil)
+		}
 		return c.o.Console.Finish(ctx, j.uuid) // another host has it; nothing if it was not followed
 	}
 	c.follow(j)
-	return nil
+	return c.grow(ctx, j)
 }
 
 func imageName(path string) string { return schema.UnescapeDisk(schema.Base(path)) }

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/parallelvirtualcluster/pvc/common/coord"
+	"github.com/parallelvirtualcluster/pvc/common/errs"
 	"github.com/parallelvirtualcluster/pvc/common/model"
 	"github.com/parallelvirtualcluster/pvc/common/schema"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/hypervisor"
@@ -145,8 +147,15 @@ func (c *Controller) acceptMigration(ctx context.Context, j *job, _ Action) erro
 	if err := c.connected(ctx, j.w.VM); err != nil {
 		return err // it is tried again; the source does not wait for ever
 	}
+	before, err := c.expect(ctx, j)
+	if err != nil {
+		return err
+	}
 	txn := new(coord.Txn)
-	j.putClaim(txn, func(cl *model.Claim) { h := c.claimHost(j); cl.Incoming = &h })
+	j.putClaim(txn, func(cl *model.Claim) {
+		h := c.claimHost(j)
+		h.Before, cl.Incoming = before, &h
+	})
 	j.phase(txn, func(m *model.Migration) {
 		m.Phase, m.URI = model.MigrationReady, c.o.Migration.PeerURI(j.host.Node)
 	})
@@ -158,6 +167,30 @@ func (c *Controller) acceptMigration(ctx context.Context, j *job, _ Action) erro
 	}
 	c.memory.with(j.uuid, (*guest).begin)
 	return nil
+}
+
+// expect prepares this host for a guest with RBD images, and returns the clients that
+// have them open before it comes: those of the source, most of all.
+func (c *Controller) expect(ctx context.Context, j *job) (before []string, err error) {
+	images := j.w.Claim.Images
+	if len(images) == 0 && !hasImages(j.w.VM) {
+		return nil, nil
+	}
+	if c.o.Storage == nil {
+		return nil, errs.Conflictf("this host does not look after storage (enable_storage is off)")
+	}
+	if err := c.o.Storage.Key(ctx); err != nil {
+		return nil, err
+	}
+	for _, image := range images {
+		pool, id, _ := strings.Cut(image, "/")
+		watchers, err := c.o.Storage.Watchers(ctx, pool, id)
+		if err != nil {
+			return nil, fmt.Errorf("image %s: %w", image, err)
+		}
+		before = append(before, watchers...)
+	}
+	return sorted(append(before, j.w.Claim.Owner.Clients...)), nil
 }
 
 // send records that the transfer begins and begins it. It goes on while other VMs are
@@ -295,13 +328,22 @@ func (c *Controller) failMigration(ctx context.Context, j *job, a Action) error 
 	return c.commit(ctx, j.uuid, *txn)
 }
 
-// writeArrived says that the guest is complete and paused here.
-func (c *Controller) writeArrived(ctx context.Context, j *job, _ Action) error {
+// writeArrived says that the guest is complete and paused here, with its clients. While
+// they are not known it has not arrived: the source may still go on.
+func (c *Controller) writeArrived(ctx context.Context, j *job, _ Action) (time.Duration, error) {
+	clients, err := c.clients(ctx, j.w.Claim.Images, j.w.Claim.Incoming.Before...)
+	if err != nil {
+		c.o.Logger.Warn("a guest has arrived and its Ceph clients are not known", "vm", j.name, "err", err)
+		return clientsPace, nil
+	}
 	txn := new(coord.Txn)
 	j.phase(txn, func(m *model.Migration) { m.Phase = model.MigrationArrived })
-	txn.Check(schema.Claim(j.uuid), j.w.claimVersion)
+	j.putClaim(txn, func(cl *model.Claim) {
+		h := *cl.Incoming
+		h.Clients, cl.Incoming = clients, &h
+	})
 	j.same(txn)
-	return c.commit(ctx, j.uuid, *txn)
+	return 0, c.commit(ctx, j.uuid, *txn)
 }
 
 // askSource asks the hypervisor of a silent source whether the guest is still there.
@@ -337,12 +379,20 @@ func (g *guest) heardOfSource(d hypervisor.Domain, err error) {
 	}
 }
 
-// adopt ends the handshake: the guest is ours, and goes on record before it runs.
-func (c *Controller) adopt(ctx context.Context, j *job, _ Action) error {
-	vm := j.w.VM
+// adopt ends the handshake: the guest is ours, and goes on record before it runs. Its
+// clients are known from its arrival, unless the source was faster to let go; they are
+// waited for as long as it takes, because there is no other copy of the guest.
+func (c *Controller) adopt(ctx context.Context, j *job, _ Action) (time.Duration, error) {
+	vm, clients := j.w.VM, j.w.Claim.Owner.Clients
+	if len(clients) == 0 {
+		var err error
+		if clients, err = c.clients(ctx, j.w.Claim.Images, j.w.Claim.Owner.Before...); err != nil {
+			return c.unadopted(ctx, j, err)
+		}
+	}
 	txn := new(coord.Txn)
 	j.putClaim(txn, func(cl *model.Claim) {
-		cl.Recorded, cl.Owner.BootID, cl.Owner.Instance = true, j.host.BootID, j.host.Instance
+		cl.Recorded, cl.Owner.BootID, cl.Owner.Instance, cl.Owner.Clients = true, j.host.BootID, j.host.Instance, clients
 	})
 	txn.Delete(j.key(schema.VMMigration), vm.Versions.Migration)
 	if vm.State == model.VMMigrate {
@@ -352,7 +402,24 @@ func (c *Controller) adopt(ctx context.Context, j *job, _ Action) error {
 	}
 	j.same(txn)
 	j.unfenced(txn)
-	return c.commit(ctx, j.uuid, *txn)
+	return 0, c.commit(ctx, j.uuid, *txn)
+}
+
+// notResumed is how the reason begins why a guest that has arrived waits.
+const notResumed = "arrived and not resumed yet: its Ceph clients are not known: "
+
+// unadopted says on record, once, why a guest that has arrived does not run yet.
+func (c *Controller) unadopted(ctx context.Context, j *job, why error) (time.Duration, error) {
+	vm := j.w.VM
+	if strings.HasPrefix(vm.FailedReason, notResumed) {
+		return storagePace, nil
+	}
+	c.o.Logger.Error("a guest that has arrived waits for its storage", "vm", j.name, "err", why)
+	txn := new(coord.Txn)
+	txn.Check(schema.Claim(j.uuid), j.w.claimVersion)
+	setText(txn, j.key(schema.VMFailedReason), vm.FailedReason, notResumed+why.Error(), vm.Versions.FailedReason)
+	j.same(txn)
+	return storagePace, c.commit(ctx, j.uuid, *txn)
 }
 
 // leaveMigration takes this host out of the claim; nothing of the guest is here.
