@@ -44,7 +44,7 @@ func TestProgramsNeverImportEachOther(t *testing.T) {
 
 func TestImportsPointOneWay(t *testing.T) {
 	pkgs := tree(t)
-	order := []string{"common/errs", "common/model", "common/schema", "common/coord", "common/view", "common/cluster"}
+	order := []string{"common/errs", "common/model", "common/schema", "common/coord", "common/view", "common/command", "common/cluster"}
 	for i, lower := range order {
 		for dir := range pkgs {
 			if !within(dir, lower) {

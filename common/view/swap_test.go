@@ -29,7 +29,7 @@ func TestGenerationsGoOnWhenANewPictureIsLoaded(t *testing.T) {
 	}
 	load()
 	txn := new(coord.Txn)
-	for _, root := range WholeCluster.Roots {
+	for _, root := range append([]string{schema.Ceph}, WholeCluster.Roots...) {
 		txn.Create(root, nil)
 	}
 	txn.Create(schema.Network(5), []byte("lab")).Create(schema.Network(5, schema.NetworkType), []byte("managed"))
@@ -37,15 +37,21 @@ func TestGenerationsGoOnWhenANewPictureIsLoaded(t *testing.T) {
 	if err := v.Commit(ctx, schema.Networks, *txn); err != nil {
 		t.Fatal(err)
 	}
+	volume := new(coord.Txn).Create(schema.PoolVolumes("vms"), nil).Create(schema.Volume("vms", "a"), nil).Create(schema.Command("r-1"), nil)
+	if err := v.Commit(ctx, schema.Volume("vms", "a"), *volume); err != nil {
+		t.Fatal(err)
+	}
 	for i := range 5 { // more changes than a new picture counts by itself
-		domain := new(coord.Txn).Set(schema.Network(5, schema.NetworkDomain), fmt.Appendf(nil, "d%d.local", i), coord.AnyVersion)
+		domain := new(coord.Txn).Set(schema.Network(5, schema.NetworkDomain), fmt.Appendf(nil, "d%d.local", i), coord.AnyVersion).
+			Set(schema.Command("r-1"), nil, coord.AnyVersion)
 		if err := v.Commit(ctx, schema.Network(5), *domain); err != nil {
 			t.Fatal(err)
 		}
 	}
 	generations := func() (all map[string]uint64) {
 		v.Read(func(s *Snapshot) {
-			all = map[string]uint64{"all": s.Generation(), "VMs": s.VMGeneration(), "nodes": s.NodeGeneration(), "networks": s.NetworkGeneration()}
+			all = map[string]uint64{"all": s.Generation(), "VMs": s.VMGeneration(), "nodes": s.NodeGeneration(), "networks": s.NetworkGeneration(),
+				"storage": s.StorageGeneration(), "commands": s.CommandGeneration()}
 		})
 		return all
 	}
