@@ -47,7 +47,7 @@ func (o Options) daemonFiles(i int, s secrets) ([]host.File, error) {
 		maps.Copy(base, o.networkSettings(i))
 	}
 	if o.Storage {
-		maps.Copy(base, storageSettings)
+		maps.Copy(base, o.storageSettings(i))
 	}
 	maps.Copy(base, o.PVCDSettings)
 	pvcd, err := settings(base, o.HostSettings[i])
@@ -101,12 +101,15 @@ const (
 	UpstreamFloating = "192.0.2.10/24"
 )
 
-// Floating is the address that the primary has in the network of the hosts.
-func (o Options) floating() string {
+// inSubnet is an address in the network of the hosts, with its length.
+func (o Options) inSubnet(last byte) string {
 	b := o.subnet().Addr().As4()
-	b[3] = 250
+	b[3] = last
 	return netip.PrefixFrom(netip.AddrFrom4(b), o.subnet().Bits()).String()
 }
+
+// floating is the address that the primary has in the network of the hosts.
+func (o Options) floating() string { return o.inSubnet(250) }
 
 // networkSettings are for hosts that look after virtual networks.
 func (o Options) networkSettings(i int) map[string]any {
@@ -123,13 +126,25 @@ func (o Options) networkSettings(i int) map[string]any {
 		own + "upstream.device":           "eth0",
 		own + "upstream.address":          "None",
 		own + "cluster.device":            "eth0",
-		own + "cluster.address":           fmt.Sprintf("%s/%d", o.addr(i), o.subnet().Bits()),
+		own + "cluster.address":           o.inSubnet(byte(10 + i)),
 	}
 }
 
-// storageSettings are for hosts that look after the storage cluster.
-var storageSettings = map[string]any{
-	"pvc.functions.enable_storage": true,
+// storageSettings are for hosts that look after the storage cluster, which is on the
+// network of the hosts. Configuration and keyrings are where Ceph looks for them.
+func (o Options) storageSettings(i int) map[string]any {
+	const cluster, own = "pvc.cluster.networks.storage.", "pvc.system.configuration.networking.storage."
+	s := map[string]any{"pvc.functions.enable_storage": true}
+	if o.Networking {
+		maps.Copy(s, map[string]any{
+			cluster + "domain":      "storage.test",
+			cluster + "network":     o.subnet().String(),
+			cluster + "floating_ip": o.inSubnet(251),
+			own + "device":          "eth0",
+			own + "address":         o.inSubnet(byte(10 + i)),
+		})
+	}
+	return s
 }
 
 func (o Options) apiSettings(i int, s secrets) map[string]any {

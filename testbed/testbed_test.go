@@ -26,6 +26,9 @@ func TestOptionsAreChecked(t *testing.T) {
 		"wrong length":   {Options{Subnet: "10.1.0.0/16"}, `subnet "10.1.0.0/16"`},
 		"IPv6":           {Options{Subnet: "fd00::/24"}, `subnet "fd00::/24"`},
 		"negative hosts": {Options{Hosts: -1}, "-1 hosts"},
+		"OSDs only":      {Options{OSDs: 1}, "1 OSDs"},
+		"many OSDs":      {Options{OSDs: 100, Storage: true}, "100 OSDs"},
+		"many disks":     {Options{Disks: 26}, "26 disks"},
 		"hidden root":    {Options{Root: "/run/testbed"}, `"/run/testbed"`},
 		"long root":      {Options{Root: "/" + strings.Repeat("x", 70)}, "at most 60"},
 	} {
@@ -70,6 +73,72 @@ func TestGeneratedConfigurationIsAcceptedByOurDaemons(t *testing.T) {
 	for _, f := range files {
 		if f.Mode != 0o600 {
 			t.Errorf("%s holds secrets and has mode %v", f.Name, f.Mode)
+		}
+	}
+}
+
+func TestHostsWithStorageAreConfiguredForIt(t *testing.T) {
+	for _, networking := range []bool{false, true} {
+		o, err := Options{Binaries: "/b", Storage: true, Networking: networking}.withDefaults()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := o.newSecrets()
+		files, err := o.daemonFiles(2, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		node, _, err := config.ParseNode(files[0].Name, []byte(files[0].Content), "hv2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !node.Functions.Storage || networking && node.Networking.Storage.Address.String() != "10.99.0.12/24" {
+			t.Errorf("pvcd: %+v", node)
+		}
+		files = o.cephFiles(2, s)
+		if text := string(find(t, files, "ceph/ceph.conf")); !strings.Contains(text, "mon host = [v2:10.99.0.11:3300") {
+			t.Errorf("ceph.conf:\n%s", text)
+		}
+		for _, user := range []string{"admin", "pvc", "libvirt"} {
+			if text := string(find(t, files, "ceph/ceph.client."+user+".keyring")); strings.Count(text, "key = ") != 1 {
+				t.Errorf("keyring of %s:\n%s", user, text)
+			}
+		}
+		for _, f := range files {
+			if strings.HasSuffix(f.Name, "keyring") && f.Mode != 0o600 {
+				t.Errorf("%s holds a key and has mode %v", f.Name, f.Mode)
+			}
+		}
+	}
+}
+
+func TestOSDsAreUnitsOfEveryHost(t *testing.T) {
+	o, err := Options{Storage: true}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range map[int]string{1: "ceph-mon ceph-mgr ceph-osd@", 3: "ceph-osd@"} {
+		var names []string
+		for _, s := range o.cephServices(i) {
+			names = append(names, s.Name)
+		}
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("host %d: %q, want %q", i, got, want)
+		}
+	}
+}
+
+func TestTagsAreAddedToThoseOfTheEnvironment(t *testing.T) {
+	for _, c := range []struct{ flags, usual, want string }{
+		{"-race", "-tags=pacific", "-race"},
+		{"-tags gates", "-tags=pacific", "-tags gates -tags=gates,pacific"},
+		{"-race --tags=gates,x", "-mod=mod -tags pacific", "-race --tags=gates,x -tags=gates,x,pacific"},
+		{"-tags=gates", "", "-tags=gates"},
+		{"", "-tags=pacific", ""},
+	} {
+		got := strings.Join(addTags(strings.Fields(c.flags), tagsOf(strings.Fields(c.usual))), " ")
+		if got != c.want {
+			t.Errorf("%q beside GOFLAGS %q: %q, want %q", c.flags, c.usual, got, c.want)
 		}
 	}
 }
