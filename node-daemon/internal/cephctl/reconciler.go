@@ -1,0 +1,150 @@
+package cephctl
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/parallelvirtualcluster/pvc/common/command"
+	"github.com/parallelvirtualcluster/pvc/common/view"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph"
+)
+
+// Session is the daemon's registration.
+type Session = command.Session
+
+const (
+	// DefaultEvery is the time from the beginning of one pass to that of the next.
+	DefaultEvery = 10 * time.Second
+	// breath is the least time between two passes.
+	breath = time.Second
+	// syncTimeout bounds the wait for records that are up to date.
+	syncTimeout = 10 * time.Second
+)
+
+// Reconciler has the records follow Ceph, and publishes what Ceph tells of itself. It is
+// for one host, the primary: two would only do the same twice.
+type Reconciler struct {
+	Session Session
+	Cluster ceph.Cluster
+	View    *view.View    // view.StorageHost or more
+	Every   time.Duration // 0 is DefaultEvery
+	Logger  *slog.Logger
+
+	writer writer
+	texts  *texts
+
+	mu     sync.Mutex
+	health string
+}
+
+// Health says what keeps the records from being true; empty if nothing does.
+func (r *Reconciler) Health() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.health
+}
+
+// Run makes a pass every now and then until ctx ends.
+func (r *Reconciler) Run(ctx context.Context) error {
+	if r.Every == 0 {
+		r.Every = DefaultEvery
+	}
+	r.writer = writer{session: r.Session, conflicts: map[string]int{}}
+	r.texts = &texts{session: r.Session}
+	defer r.tell(nil)
+	for ctx.Err() == nil {
+		began := time.Now()
+		if err := r.pass(ctx); ctx.Err() == nil {
+			r.tell(err)
+		}
+		pause(ctx, max(r.Every-time.Since(began), breath))
+	}
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// tell keeps the outcome of a pass and logs when it has become another one.
+func (r *Reconciler) tell(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.health
+	if r.health = ""; err != nil {
+		r.health = "the records of storage do not follow Ceph: " + err.Error()
+	}
+	switch {
+	case before == "" && err != nil:
+		r.Logger.Warn("the records of storage do not follow Ceph", "err", err)
+	case before != "" && err == nil:
+		r.Logger.Info("the records of storage follow Ceph again")
+	}
+}
+
+// pass compares once. What is listed may be older than what a command does meanwhile:
+// its objects wait for the next pass.
+func (r *Reconciler) pass(ctx context.Context) error {
+	var before map[string]bool
+	if err := r.read(ctx, func(s *view.Snapshot) { before = finished(s) }); err != nil {
+		return err
+	}
+	seen, err := observe(ctx, r.Cluster)
+	if seen == nil {
+		return fmt.Errorf("ask Ceph: %w", r.silent(ctx, err))
+	}
+	var changes []change
+	if err := r.read(ctx, func(s *view.Snapshot) { changes = compare(s, seen, busySince(s, before)) }); err != nil {
+		return err
+	}
+	words, werr := r.texts.changes(ctx, seen)
+	if werr != nil {
+		return werr
+	}
+	made, werr := r.writer.write(ctx, append(changes, words...))
+	r.texts.wrote(made)
+	for _, c := range made {
+		if c.news != "" {
+			r.Logger.Info("Ceph has changed, its record follows", "object", c.label(), "news", c.news)
+		}
+	}
+	if werr != nil {
+		return fmt.Errorf("write the records of storage: %w", werr)
+	}
+	return err
+}
+
+// read looks at records that are not older than the call.
+func (r *Reconciler) read(ctx context.Context, fn func(*view.Snapshot)) error {
+	sctx, cancel := context.WithTimeout(ctx, syncTimeout)
+	defer cancel()
+	if err := r.View.Sync(sctx); err != nil {
+		return fmt.Errorf("read the records of storage: %w", err)
+	}
+	r.View.Read(fn)
+	return nil
+}
+
+// silent publishes instead of the status that Ceph does not answer. Records stay.
+func (r *Reconciler) silent(ctx context.Context, why error) error {
+	if ctx.Err() != nil {
+		return why
+	}
+	words, err := r.texts.unavailable(ctx, why)
+	if err == nil && len(words) > 0 {
+		words, err = r.writer.write(ctx, words)
+		r.texts.wrote(words)
+	}
+	if err != nil {
+		r.Logger.Warn("cannot publish that Ceph does not answer", "err", err)
+	}
+	return why
+}
