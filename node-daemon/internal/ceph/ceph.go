@@ -52,9 +52,10 @@ type WholeCalls interface {
 	// is no error. `pause` stands for pauserd and pausewr.
 	SetFlag(ctx context.Context, flag string, on bool) error
 	// Fence blocklists the clients for FenceTime, reads that back, and returns when this
-	// daemon's own connections know the map that says so: whatever they write then comes
-	// after the last write of a fenced client. Fenced is not killed: monitors still take
-	// commands from such a client, they only look for their own entry first (see As).
+	// daemon's own connections know the map that says so: an OSD that has answered one of
+	// their requests from then on serves no fenced client any more, and what such a client
+	// did to the same object before is seen. Monitors go on to serve fenced clients; those
+	// of this package look for their own entry before each command (see As).
 	// An entry that somebody made before with a short life is errs.Conflict, and stays: Ceph
 	// cannot prolong one without a moment in which there is none.
 	Fence(ctx context.Context, clients []string) error
@@ -112,7 +113,8 @@ type ImageCalls interface {
 	Watchers(ctx context.Context, pool, imageID string) ([]string, error)
 	// CreateImage makes an image with the cluster's default features among layering,
 	// exclusive-lock, object-map, fast-diff and deep-flatten; always with exclusive-lock.
-	// A taken name is errs.Conflict (EEXIST).
+	// A taken name is errs.Conflict (EEXIST); what a client that died has left of an image
+	// under that name is cleared away.
 	CreateImage(ctx context.Context, pool, name string, size uint64) (Image, error)
 	// ResizeImage gives an image a size. A smaller one is errs.Invalid (EINVAL) without shrink.
 	ResizeImage(ctx context.Context, pool, id string, size uint64, shrink bool) error

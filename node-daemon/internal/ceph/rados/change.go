@@ -2,10 +2,12 @@ package rados
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	gorados "github.com/ceph/go-ceph/rados"
 	gorbd "github.com/ceph/go-ceph/rbd"
@@ -21,6 +23,23 @@ const (
 
 // CreateImage implements ceph.Calls.
 func (c calls) CreateImage(ctx context.Context, pool, name string, size uint64) (ceph.Image, error) {
+	made, err := c.createImage(ctx, pool, name, size, nil)
+	var half unfinished
+	if !errors.As(err, &half) {
+		return made, err
+	}
+	age := time.NewTimer(remnantAge)
+	defer age.Stop()
+	select {
+	case <-age.C:
+		return c.createImage(ctx, pool, name, size, &half.found)
+	case <-ctx.Done():
+		return made, err
+	}
+}
+
+// createImage makes an image, and clears away first what is left of one and was seen before.
+func (c calls) createImage(ctx context.Context, pool, name string, size uint64, seen *anatomy) (ceph.Image, error) {
 	what := fmt.Sprintf("create image %s/%s", pool, name)
 	return call(ctx, c, what, short, changes, func(l *link, conn *gorados.Conn) (none ceph.Image, err error) {
 		io, err := openPool(conn, pool)
@@ -32,20 +51,27 @@ func (c calls) CreateImage(ctx context.Context, pool, name string, size uint64) 
 		if err != nil {
 			return none, notSent{err}
 		}
-		options := gorbd.NewRbdImageOptions()
-		defer options.Destroy()
-		if err := options.SetUint64(gorbd.ImageOptionFeatures, features); err != nil {
-			return none, notSent{refusal(err, "")}
-		}
-		err = gorbd.CreateImage(io, name, size, options)
-		if numberOf(err) == syscall.EEXIST {
-			return none, taken(pool, name)
+		err = newImage(io, name, size, features)
+		if ceph.NumberOf(err) == syscall.EEXIST {
+			if err := clearName(io, pool, name, seen); err != nil {
+				return none, err
+			}
+			err = newImage(io, name, size, features)
 		}
 		if err != nil {
-			return none, refusal(err, "")
+			return none, err
 		}
 		return readImage(l, io, pool, name)
 	})
+}
+
+func newImage(io *gorados.IOContext, name string, size, features uint64) error {
+	options := gorbd.NewRbdImageOptions()
+	defer options.Destroy()
+	if err := options.SetUint64(gorbd.ImageOptionFeatures, features); err != nil {
+		return notSent{refusal(err, "")}
+	}
+	return refusal(gorbd.CreateImage(io, name, size, options), "")
 }
 
 func taken(pool, name string) error {
@@ -78,24 +104,26 @@ type prepared struct {
 }
 
 // prepare looks at an image on the connection for short work: if Ceph does not answer,
-// nothing has been sent yet.
+// nothing has been sent yet. An error with a name is about what has that name.
 func (c calls) prepare(ctx context.Context, what, pool, id string) (prepared, error) {
 	return inPool(ctx, c, what, pool, short, reads, func(l *link, io *gorados.IOContext) (p prepared, err error) {
 		if p.name, err = named(io, pool, id); err != nil {
 			return p, err
 		}
-		return withImage(io, pool, id, gorbd.OpenImageByIdReadOnly, func(image *gorbd.Image) (prepared, error) {
+		_, err = withImage(io, pool, id, gorbd.OpenImageByIdReadOnly, func(image *gorbd.Image) (struct{}, error) {
+			var none struct{}
 			if p.size, err = image.GetSize(); err != nil {
-				return p, refusal(err, "")
+				return none, refusal(err, "")
 			}
 			all, err := image.GetSnapshotNames()
 			if err != nil {
-				return p, refusal(err, "")
+				return none, refusal(err, "")
 			}
 			p.snapshots = len(all)
 			p.watchers, err = watchersOf(l, image)
-			return p, err
+			return none, err
 		})
+		return p, err
 	})
 }
 
@@ -152,6 +180,9 @@ func (c calls) RenameImage(ctx context.Context, pool, id, to string) error {
 		if err := stillNamed(io, pool, p.name, id); err != nil {
 			return notSent{err}
 		}
+		if err := clearTarget(io, id, to); err != nil {
+			return notSent{err}
+		}
 		err := gorbd.GetImage(io, p.name).Rename(to)
 		if numberOf(err) == syscall.EEXIST {
 			return taken(pool, to)
@@ -164,7 +195,7 @@ func (c calls) RenameImage(ctx context.Context, pool, id, to string) error {
 func (c calls) RemoveImage(ctx context.Context, pool, id string, progress func(done, total uint64)) error {
 	what := fmt.Sprintf("remove image %s/%s", pool, id)
 	p, err := c.prepare(ctx, what, pool, id)
-	if err != nil {
+	if err != nil && (ceph.NumberOf(err) != syscall.ENOENT || p.name == "") { // with a name it is one without a header
 		return err
 	}
 	if err := p.removable(); err != nil {

@@ -56,11 +56,16 @@ func named(pool *gorados.IOContext, poolName, id string) (string, error) {
 	return name, err
 }
 
-// stillNamed makes sure that a name belongs to that id.
+// stillNamed makes sure that a name belongs to that id: to who lists images, and to librbd.
 func stillNamed(pool *gorados.IOContext, poolName, name, id string) error {
-	now, err := idOf(pool, name)
-	if err == nil && now != id {
-		err = ceph.Refused(syscall.ENOENT, fmt.Sprintf("image %q of pool %q has id %q now, not %q", name, poolName, now, id))
+	for _, find := range []func(*gorados.IOContext, string) (string, error){idOf, idObject} {
+		now, err := find(pool, name)
+		if err == nil && now != id {
+			err = ceph.Refused(syscall.ENOENT, fmt.Sprintf("image %q of pool %q has id %q now, not %q", name, poolName, now, id))
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }

@@ -51,7 +51,7 @@ func withImage[T any](io *gorados.IOContext, pool, key string, open func(*gorado
 	image, err := open(io, key, gorbd.NoSnapshot)
 	if err != nil {
 		if numberOf(err) == syscall.ENOENT {
-			return value, ceph.Refused(syscall.ENOENT, fmt.Sprintf("no image %q in pool %q", key, pool))
+			return value, noImage(pool, key)
 		}
 		return value, refusal(err, "")
 	}
@@ -96,8 +96,20 @@ func (c calls) Images(ctx context.Context, pool string) ([]ceph.Image, error) {
 func (c calls) Image(ctx context.Context, pool, name string) (ceph.Image, error) {
 	what := fmt.Sprintf("read image %s/%s", pool, name)
 	return inPool(ctx, c, what, pool, short, reads, func(l *link, io *gorados.IOContext) (ceph.Image, error) {
-		return readImage(l, io, pool, name)
+		i, err := readImage(l, io, pool, name)
+		if err != nil || i.OldFormat {
+			return i, err
+		}
+		// librbd still opens the name that a renaming has left behind.
+		if id, err := absentIsEmpty(idOf(io, name)); err != nil || id != i.ID {
+			return ceph.Image{}, cmp.Or(err, noImage(pool, name))
+		}
+		return i, nil
 	})
+}
+
+func noImage(pool, key string) error {
+	return ceph.Refused(syscall.ENOENT, fmt.Sprintf("no image %q in pool %q", key, pool))
 }
 
 // ImageByID implements ceph.Calls.
