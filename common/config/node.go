@@ -23,6 +23,7 @@ type Node struct {
 	Dirs       Directories
 	Logging    Logging
 	Networking Networking
+	Ceph       Ceph
 	// SecretKeyFile holds the key that encrypts secrets in ZooKeeper; empty: not encrypted.
 	SecretKeyFile string
 }
@@ -109,6 +110,13 @@ type DNS struct {
 	Port       int          // on the floating addresses; on the gateways it is 53
 	Forwarders []netip.Addr // for other names; empty: those of the host itself
 	Transfer   []netip.Addr // secondaries that may have whole zones
+}
+
+// Ceph is how this host reaches the storage cluster.
+type Ceph struct {
+	ConfigFile string // absolute path
+	User       string // without "client."
+	Keyring    string // absolute path; empty: where the configuration file says
 }
 
 // Networking is how this host is connected.
@@ -214,5 +222,6 @@ func defaultNode(file, host string) *Node {
 			ConsoleMaxBytes: 256 << 10, ConsoleRotateBytes: 16 << 20,
 		},
 		Networking: Networking{Upstream: Interface{MTU: 1500}, Cluster: Interface{MTU: 1500}, Storage: Interface{MTU: 1500}},
+		Ceph:       Ceph{ConfigFile: "/etc/ceph/ceph.conf", User: "admin"},
 	}
 }

@@ -71,9 +71,6 @@ func checkNetworks(l *loader, c *Node, raw *rawNode) {
 
 // warnNotYet names what the file asks for and this release does not do.
 func warnNotYet(l *loader, c *Node) {
-	if c.Functions.Storage {
-		l.warn("pvc.functions.enable_storage", "without effect yet: this release does not manage Ceph")
-	}
 	if _, ok := l.lines["pvc.system.fencing"]; ok {
 		l.warn("pvc.system.fencing", "fence_intervals, actions and ipmi are without effect yet: this release fences no host")
 	}

@@ -75,7 +75,7 @@ func domainName(s string) (string, bool) {
 }
 
 func systemEntries(c *Node, raw *rawNode) []entry {
-	const fencing, migration, vm = "pvc.system.fencing.", "pvc.system.migration.", "pvc.system.vm."
+	const fencing, migration, vm, storage = "pvc.system.fencing.", "pvc.system.migration.", "pvc.system.vm.", "pvc.system.storage."
 	f, m, v := &c.Fencing, &c.Migration, &c.VM
 	return []entry{
 		seconds(fencing+"intervals.keepalive_interval", &f.KeepaliveInterval, 1, 3600),
@@ -101,8 +101,20 @@ func systemEntries(c *Node, raw *rawNode) []entry {
 		whole(vm+"crash_limit", &v.CrashLimit, 1, 1000),
 		seconds(vm+"crash_window", &v.CrashWindow, 1, 86400),
 
+		path(storage+"ceph_config_file", &c.Ceph.ConfigFile),
+		value(storage+"ceph_user", "the name of a Ceph user, with or without client.", &c.Ceph.User, cephUser),
+		path(storage+"ceph_keyring_file", &c.Ceph.Keyring),
+
 		path("pvc.system.secrets.key_file", &c.SecretKeyFile),
 	}
+}
+
+// cephUserName is what Ceph's tools accept in practice; it also names files.
+var cephUserName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
+
+func cephUser(s string) (string, bool) {
+	s = strings.TrimPrefix(s, "client.")
+	return s, cephUserName.MatchString(s)
 }
 
 func configurationEntries(c *Node, raw *rawNode) []entry {

@@ -64,7 +64,6 @@ func TestOldNodeFileIsValid(t *testing.T) {
 		t.Error("pvc-hv2 is not a coordinator")
 	}
 	wantWarnings := []string{
-		"pvcd.yaml:9: pvc.functions.enable_storage: without effect yet: this release does not manage Ceph",
 		"pvcd.yaml:10: pvc.functions.enable_api: without effect: pvc-api is a service of its own and follows the primary by itself",
 		"pvcd.yaml:33: pvc.coordinator.dns.database.host: without effect: the aggregated DNS has no database",
 		"pvcd.yaml:34: pvc.coordinator.dns.database.port: without effect: the aggregated DNS has no database",

@@ -42,6 +42,7 @@ type daemon struct {
 	vms        *vmctl.Controller
 	registrar  *liveness.Registrar
 	networks   *networks // nil if this host does not look after networks
+	storage    *storage  // nil if it does nothing with Ceph
 	health     []string  // what was found wrong with the host at the start, as sentences
 	noBridged  string    // why bridged networks are not possible here
 }
@@ -69,6 +70,9 @@ func serve(ctx context.Context, c *config.Node, stdout io.Writer) error {
 			return err
 		}
 	}
+	if c.Functions.Storage {
+		d.storage = d.newStorage()
+	}
 	d.store = new(consoleStore)
 	d.console = console.New(d.consoleOptions())
 	d.vms = d.newController(libvirt.NewPeer())
@@ -84,6 +88,9 @@ func serve(ctx context.Context, c *config.Node, stdout io.Writer) error {
 	}
 	if d.networks != nil {
 		d.networks.add(&group)
+	}
+	if d.storage != nil {
+		d.storage.add(&group)
 	}
 	group.Add("registration", service.RunFunc(func(ctx context.Context) error { return d.registrar.Run(ctx, d.work) }))
 	return group.Run(ctx)
@@ -128,7 +135,9 @@ func (d *daemon) facts(ctx context.Context) (model.NodeFacts, error) {
 	if !d.config.Functions.Networking {
 		f.NoNetworks = "it has no virtual networks (enable_networking is off)"
 	}
-	if !d.config.Functions.Storage {
+	if d.storage != nil {
+		f.Health = d.storage.facts(f.Health)
+	} else {
 		f.NoStorage = "it has nothing to do with storage (enable_storage is off)"
 	}
 	if !d.config.Functions.Hypervisor {

@@ -12,12 +12,14 @@ import (
 )
 
 // gateDir is where a fault test holds this daemon. Before it carries out a step of a
-// VM, the daemon looks for <dir>/<step>.hold; if there is one it makes <step>.reached
+// VM, and at each step of a command of storage, the daemon looks for <dir>/<step>.hold; if there is one it makes <step>.reached
 // and waits until the hold is gone. Only daemons built for fault tests have gates.
 const gateDir = "/run/pvc/gates"
 
-func gate(_ string, a vmctl.Action) {
-	name := filepath.Join(gateDir, strings.ReplaceAll(a.Step.String(), " ", "-"))
+func gate(_ string, a vmctl.Action) { hold(strings.ReplaceAll(a.Step.String(), " ", "-")) }
+
+func hold(step string) {
+	name := filepath.Join(gateDir, step)
 	for held := false; ; held = true {
 		if _, err := os.Stat(name + ".hold"); err != nil {
 			return

@@ -5,3 +5,5 @@ package app
 import "github.com/parallelvirtualcluster/pvc/node-daemon/internal/vmctl"
 
 func gate(string, vmctl.Action) {}
+
+func hold(string) {}

@@ -31,6 +31,9 @@ func (d *daemon) work(ctx context.Context, s *liveness.Session) error {
 	if d.config.Functions.Hypervisor {
 		group.Add("VMs", service.RunFunc(func(ctx context.Context) error { return d.vms.Run(ctx, s) }))
 	}
+	if d.storage != nil {
+		group.Add("storage commands", d.storage.worker(d, s))
+	}
 	if d.config.IsCoordinator() { // last, so that the role is handed over first
 		group.Add("election", primary.NewCandidate(s, primary.Options{
 			Coordinators: d.coordinators(), Roles: d.duties(s), Logger: d.log.Logger,
@@ -64,6 +67,9 @@ func (d *daemon) duties(s *liveness.Session) []primary.Role {
 	roles := []primary.Role{
 		primary.NewDuty("settings", publisher.Run, failed),
 		primary.NewDuty("overview", overview.Run, failed),
+	}
+	if d.storage != nil {
+		roles = append(roles, d.storage.duties(d, s, failed)...)
 	}
 	if d.networks != nil {
 		roles = append(roles, d.networks.controller.Role())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/parallelvirtualcluster/pvc/common/command"
@@ -31,20 +30,14 @@ type Reconciler struct {
 	Cluster ceph.Cluster
 	View    *view.View    // view.StorageHost or more
 	Every   time.Duration // 0 is DefaultEvery
-	Logger  *slog.Logger
+	// Health, if set, is told after each pass what keeps the records from being true; empty
+	// if nothing does.
+	Health func(sentence string)
+	Logger *slog.Logger
 
 	writer writer
 	texts  *texts
-
-	mu     sync.Mutex
-	health string
-}
-
-// Health says what keeps the records from being true; empty if nothing does.
-func (r *Reconciler) Health() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.health
+	failed bool // in the last pass
 }
 
 // Run makes a pass every now and then until ctx ends.
@@ -54,7 +47,9 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	}
 	r.writer = writer{session: r.Session, conflicts: map[string]int{}}
 	r.texts = &texts{session: r.Session}
-	defer r.tell(nil)
+	if r.Health != nil {
+		defer r.Health("") // it is somebody else's now
+	}
 	for ctx.Err() == nil {
 		began := time.Now()
 		if err := r.pass(ctx); ctx.Err() == nil {
@@ -76,18 +71,20 @@ func pause(ctx context.Context, d time.Duration) {
 
 // tell keeps the outcome of a pass and logs when it has become another one.
 func (r *Reconciler) tell(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	before := r.health
-	if r.health = ""; err != nil {
-		r.health = "the records of storage do not follow Ceph: " + err.Error()
-	}
 	switch {
-	case before == "" && err != nil:
+	case !r.failed && err != nil:
 		r.Logger.Warn("the records of storage do not follow Ceph", "err", err)
-	case before != "" && err == nil:
+	case r.failed && err == nil:
 		r.Logger.Info("the records of storage follow Ceph again")
 	}
+	if r.failed = err != nil; r.Health == nil {
+		return
+	}
+	if err == nil {
+		r.Health("")
+		return
+	}
+	r.Health("the records of storage do not follow Ceph: " + err.Error())
 }
 
 // pass compares once. What is listed may be older than what a command does meanwhile:

@@ -1,0 +1,93 @@
+package app
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/parallelvirtualcluster/pvc/common/command"
+	"github.com/parallelvirtualcluster/pvc/common/coord/zk"
+	"github.com/parallelvirtualcluster/pvc/common/service"
+	"github.com/parallelvirtualcluster/pvc/common/view"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph/rados"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/cephctl"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/liveness"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/primary"
+)
+
+// storage is the part of the daemon that works with Ceph. It lives as long as the daemon.
+// Nothing else waits for it: Ceph may hang.
+type storage struct {
+	cluster ceph.Cluster // connects when it is first used
+	view    *view.View
+
+	mu     sync.Mutex
+	health string // what the primary has found wrong; empty if nothing
+}
+
+// setHealth keeps what is to be told about Ceph.
+func (s *storage) setHealth(sentence string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.health = sentence
+}
+
+// facts adds to what is wrong with the host.
+func (s *storage) facts(wrong []string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.health == "" {
+		return wrong
+	}
+	return append(slices.Clone(wrong), s.health)
+}
+
+func (d *daemon) newStorage() *storage {
+	c := d.config.Ceph
+	return &storage{
+		cluster: rados.Open(rados.Options{Conf: c.ConfigFile, User: c.User, Keyring: c.Keyring, Logger: d.log.Logger}),
+		view: view.New(view.Options{
+			Scope: view.StorageHost, Dial: zk.Dial, Servers: d.coord.Servers, Timeout: d.coord.Timeout, Digest: d.coord.Digest,
+			Connections: 1, Logger: d.log.Logger,
+		}),
+	}
+}
+
+// add makes the parts services of the daemon.
+func (s *storage) add(group *service.Group) {
+	group.Add("storage view", s.view)
+	group.Add("Ceph", service.RunFunc(func(ctx context.Context) error {
+		<-ctx.Done()
+		s.cluster.Close()
+		return nil
+	}))
+}
+
+// Commands of storage under way at the same time on this host. Many of them wait for
+// Ceph, and not for this host.
+const (
+	parallelCommands     = 16
+	parallelLongCommands = 4
+)
+
+// worker executes commands for as long as a registration lasts.
+func (s *storage) worker(d *daemon, session *liveness.Session) *command.Worker {
+	e := &cephctl.Executor{Cluster: s.cluster, View: s.view, Users: cephctl.Users(session.Client()), Logger: d.log.Logger}
+	return &command.Worker{
+		Session: session, View: s.view, Client: e.Client, Fence: e.Fence, Execute: e.Execute,
+		Parallel: parallelCommands, Long: e.Long, ParallelLong: parallelLongCommands, Step: hold, Logger: d.log.Logger,
+	}
+}
+
+// duties are what the primary does for storage.
+func (s *storage) duties(d *daemon, session *liveness.Session, failed func(error)) []primary.Role {
+	reconciler := &cephctl.Reconciler{Session: session, Cluster: s.cluster, View: s.view, Health: s.setHealth, Logger: d.log.Logger}
+	purger := &command.Purger{Session: session, View: s.view, Logger: d.log.Logger}
+	slot := &cephctl.Slot{Session: session, Hub: session.Hub(), Queue: command.NewQueue(s.view), Logger: d.log.Logger}
+	return []primary.Role{
+		primary.NewDuty("storage records", reconciler.Run, failed),
+		primary.NewDuty("finished commands", purger.Run, failed),
+		primary.NewDuty("command slot of old clients", slot.Run, failed),
+	}
+}
