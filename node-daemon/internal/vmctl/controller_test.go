@@ -37,6 +37,7 @@ type lab struct {
 	world *fake.World
 	rules *cluster.Cluster
 	nodes map[string]*labNode
+	ceph  *labCeph // nil without one
 }
 
 // labNode is a host's daemon, which can be killed and started again.
@@ -58,7 +59,13 @@ type labNode struct {
 
 func newLab(t *testing.T, names ...string) *lab {
 	t.Helper()
-	l := &lab{t: t, zoo: ensemble.Start(t, ensemble.Options{Servers: 1}), world: fake.NewWorld(), nodes: map[string]*labNode{}}
+	return newLabOn(t, nil, names...)
+}
+
+// newLabOn is a lab whose hosts look after storage.
+func newLabOn(t *testing.T, storage *labCeph, names ...string) *lab {
+	t.Helper()
+	l := &lab{ceph: storage, t: t, zoo: ensemble.Start(t, ensemble.Options{Servers: 1}), world: fake.NewWorld(), nodes: map[string]*labNode{}}
 	l.conn = l.dial()
 	txn := new(coord.Txn)
 	for _, p := range []string{schema.Nodes, schema.Domains, schema.Networks, schema.Claims, schema.ClaimDisks, schema.Config, schema.Fences} {
@@ -136,7 +143,7 @@ func (n *labNode) start() {
 		Dial: zk.Dial, Servers: l.zoo.Addrs(), Timeout: 10 * time.Second,
 		Hypervisor: host, Peer: l.world.Peer(), Processes: noProcesses{}, Console: noConsole{},
 		Migration:      Migration{PeerURI: fake.URI, Parallel: 2},
-		Limits:         Limits{Shutdown: time.Minute, Handshake: 10 * time.Second, Silence: 100 * time.Millisecond},
+		Limits:         Limits{Shutdown: time.Minute, Handshake: 10 * time.Second, Silence: 100 * time.Millisecond, Clients: 3 * time.Second},
 		ParallelStarts: 4, CrashLimit: 5, CrashWindow: time.Minute,
 		Cluster: func(ctx context.Context) *cluster.Cluster {
 			n.passes.Add(1)
@@ -145,7 +152,7 @@ func (n *labNode) start() {
 			n.mu.Unlock()
 			return cluster.New(cluster.Options{View: l.view(ctx), WaitTimeout: deadline})
 		},
-		Logger: slog.New(slog.DiscardHandler), Networks: l.bridges,
+		Logger: slog.New(slog.DiscardHandler), Networks: l.bridges, Storage: l.ceph.of(n.name, host),
 		Step: func(uuid string, a Action) {
 			n.mu.Lock()
 			step := n.step
