@@ -77,7 +77,7 @@ func TestStorage(t *testing.T) {
 	c := upStorage(t)
 	t.Run("HostsHaveDisksOfTheirOwn", func(t *testing.T) {
 		for _, h := range c.Hosts() {
-			if got := on(t, h, "sh", "-c", "echo /dev/sd* /dev/loop* /dev/vd*"); got != "/dev/sdb /dev/sdc /dev/loop* /dev/vd*" {
+			if got := on(t, h, "sh", "-c", "cd /dev; echo sd* vd* $(ls | grep -c loop)"); got != "sdb sdc vd* 2" {
 				t.Errorf("%s has %s", h.Name, got)
 			}
 			on(t, h, "sh", "-c", "echo I am $(hostname) | dd of=/dev/sdb conv=fsync status=none")
@@ -95,6 +95,24 @@ func TestStorage(t *testing.T) {
 		if got := on(t, c.Host(3), "rbd", "--id", "pvc", "ls", "vms"); got != "kept" {
 			t.Errorf("images %q", got)
 		}
+	})
+	t.Run("ASpareDiskBecomesAnOSD", func(t *testing.T) {
+		h := c.Host(2)
+		before := strings.Fields(on(t, h, "ceph", "osd", "ls"))
+		device := on(t, h, "readlink", "-f", "/dev/sdc")
+		on(t, h, "ceph-volume", "raw", "prepare", "--bluestore", "--data", device)
+		after := strings.Fields(on(t, h, "ceph", "osd", "ls"))
+		if len(after) != len(before)+1 {
+			t.Fatalf("OSDs %v, before %v", after, before)
+		}
+		id := after[len(after)-1]
+		on(t, h, "ceph", "osd", "crush", "add", "osd."+id, "1.0", "root=default", "host="+h.Name)
+		must(t, h.Up(t.Context(), "ceph-osd@"+id))
+		within(t, "the new OSD is up", func() bool { return strings.Contains(on(t, h, "ceph", "osd", "stat"), "4 up") })
+		on(t, h, "ceph", "osd", "out", id)
+		must(t, h.Stop(t.Context(), "ceph-osd@"+id))
+		on(t, h, "ceph", "osd", "purge", id, "--force")
+		ready(t, c)
 	})
 	t.Run("KilledOSDsComeBack", func(t *testing.T) {
 		must(t, c.Host(2).Kill(t.Context(), testbed.CephOSD(1)))

@@ -18,7 +18,9 @@ const (
 )
 
 // DiskPath is where a host finds its spare disk number i, counted from 0: /dev/sdb, /dev/sdc
-// and so on. The first letter is left to the disk that a machine boots from.
+// and so on. The first letter is left to the disk that a machine boots from. It is
+// a link to the name that the kernel has for the device, which may be another one
+// after every boot; programs that look into /sys need that one.
 func DiskPath(i int) string { return "/dev/sd" + string(rune('b'+i)) }
 
 // maxDisks is the number of letters that are left.
@@ -67,8 +69,12 @@ func attachDisks(files []string) error {
 	}
 	defer unix.Close(control)
 	for i, file := range files {
-		if err := attachDisk(control, file, DiskPath(i)); err != nil {
+		node, err := attachDisk(control, file)
+		if err != nil {
 			return fmt.Errorf("disk %s over %s: %w", DiskPath(i), file, err)
+		}
+		if err := os.Symlink(filepath.Base(node), DiskPath(i)); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -85,12 +91,12 @@ func openLoopControl() (int, error) {
 	return unix.Open(node, unix.O_RDWR|unix.O_CLOEXEC, 0)
 }
 
-// attachDisk takes a free loop device. Another process may do so at the same time,
-// and the next free one is tried then.
-func attachDisk(control int, file, node string) error {
+// attachDisk takes a free loop device and returns its node. Another process may take
+// the same one first, and the next free one is tried then.
+func attachDisk(control int, file string) (node string, err error) {
 	backing, err := unix.Open(file, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer unix.Close(backing)
 	config := &unix.LoopConfig{Fd: uint32(backing), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR}}
@@ -98,25 +104,33 @@ func attachDisk(control int, file, node string) error {
 	for range 1000 {
 		n, err := unix.IoctlRetInt(control, unix.LOOP_CTL_GET_FREE)
 		if err != nil {
-			return fmt.Errorf("find a free loop device: %w", err)
+			return "", fmt.Errorf("find a free loop device: %w", err)
 		}
-		if err := unix.Mknod(node, unix.S_IFBLK|0o660, int(unix.Mkdev(loopMajor, uint32(n)))); err != nil {
-			return err
-		}
-		// Not closed, and no *os.File: it lives as long as the init.
-		device, err := unix.Open(node, unix.O_RDWR|unix.O_CLOEXEC, 0)
+		node := fmt.Sprintf("/dev/loop%d", n)
+		err = configureLoop(node, n, config)
 		if err == nil {
-			if err = unix.IoctlLoopConfigure(device, config); err == nil {
-				return nil
-			}
-			unix.Close(device)
+			return node, nil
 		}
-		if gone := unix.Unlink(node); gone != nil {
-			return gone
-		}
-		if err != unix.EBUSY {
-			return fmt.Errorf("loop device %d: %w", n, err)
+		if !errors.Is(err, unix.EBUSY) {
+			return "", fmt.Errorf("loop device %d: %w", n, err)
 		}
 	}
-	return errors.New("no free loop device in 1000 tries")
+	return "", errors.New("no free loop device in 1000 tries")
+}
+
+// configureLoop makes the node of a loop device and puts the device over its file.
+// The device stays open, for as long as the init lives; for want of an *os.File nobody
+// closes it. On failure there is no node.
+func configureLoop(node string, number int, config *unix.LoopConfig) error {
+	if err := unix.Mknod(node, unix.S_IFBLK|0o660, int(unix.Mkdev(loopMajor, uint32(number)))); err != nil {
+		return err
+	}
+	device, err := unix.Open(node, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return errors.Join(err, unix.Unlink(node))
+	}
+	if err := unix.IoctlLoopConfigure(device, config); err != nil {
+		return errors.Join(err, unix.Close(device), unix.Unlink(node))
+	}
+	return nil
 }

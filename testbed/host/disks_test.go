@@ -34,7 +34,7 @@ func TestDisksAreOfOneHostAndKeepTheirDataOverAPowerCut(t *testing.T) {
 		with = append(with, h)
 	}
 	for _, h := range with {
-		if got := execute(t, h, "sh", "-c", "cd /dev; echo sd* loop*; blockdev --getsize64 sdb sdc; head -n 1 sdc"); got != "sdb sdc loop*\n1048576\n3145728\n"+h.Name {
+		if got := execute(t, h, "sh", "-c", "cd /dev; echo sd* $(ls | grep -c loop); blockdev --getsize64 sdb sdc; head -n 1 sdc"); got != "sdb sdc 2\n1048576\n3145728\n"+h.Name {
 			t.Errorf("%s has %q", h.Name, got)
 		}
 	}
@@ -42,6 +42,9 @@ func TestDisksAreOfOneHostAndKeepTheirDataOverAPowerCut(t *testing.T) {
 		t.Errorf("a host without disks has %q", got)
 	}
 	h := with[0]
+	if node := execute(t, h, "readlink", "-f", "/dev/sdb"); execute(t, h, "lsblk", "-dno", "PATH", "/dev/sdb") != node {
+		t.Errorf("/dev/sdb leads to %s, which the kernel calls otherwise", node)
+	}
 	// A process of the host that has the disk open does not outlive the power either.
 	cmd, err := h.Command(t.Context(), "sh", "-c", "exec sleep 1000000 < /dev/sdb")
 	must(t, err)

@@ -182,7 +182,7 @@ func (h *Host) layout() (*mounts, error) {
 		return nil, err
 	}
 	m := &mounts{Etc: filepath.Join(h.Dir, "etc"), Binds: map[string]string{}, Disks: disks}
-	dirs := []string{h.etcUpper(), filepath.Join(m.Etc, "work"), h.private("/run") + "/lock", h.Path(filepath.Dir(ControlSocket)), h.enabledPath()}
+	dirs := []string{h.etcUpper(), filepath.Join(m.Etc, "work"), h.private("/run") + "/lock", h.Path(standIns), h.enabledPath()}
 	for _, point := range privateDirs {
 		m.Binds[point] = h.private(point)
 		dirs = append(dirs, h.private(point))
@@ -196,6 +196,11 @@ func (h *Host) layout() (*mounts, error) {
 		}
 	}
 	if err := os.Remove(h.controlPath()); err != nil && !os.IsNotExist(err) {
+		return nil, err
+	}
+	// ceph-volume tells udev what it has done. A host has no udev, and the machine need
+	// not have its program.
+	if err := os.Symlink("/bin/true", filepath.Join(h.Path(standIns), "udevadm")); err != nil {
 		return nil, err
 	}
 	for _, f := range h.Etc {

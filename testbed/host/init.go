@@ -17,7 +17,8 @@ import (
 const (
 	initName   = "pvc-testbed-init" // argv[0] by which the program knows its part
 	readyWord  = "ready"
-	searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	standIns   = "/run/testbed/bin"
+	searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:" + standIns
 )
 
 // initSpec is what an init has to do.
