@@ -28,14 +28,15 @@ type secrets struct {
 	Token     string // the API's one token
 	SecretKey string // signs sessions
 	// Of the storage cluster, if there is one.
-	FSID string
-	Ceph ceph.Keys
+	FSID        string
+	Ceph        ceph.Keys
+	GuestSecret string // UUID by which libvirt knows the key of the guests' user
 }
 
 func (o Options) newSecrets() secrets {
 	s := secrets{Token: rand.Text(), SecretKey: rand.Text() + rand.Text()}
 	if o.Storage {
-		s.FSID = ceph.NewUUID()
+		s.FSID, s.GuestSecret = ceph.NewUUID(), ceph.NewUUID()
 		s.Ceph = o.cephConfig(1, s).NewKeys()
 	}
 	return s
@@ -47,7 +48,7 @@ func (o Options) daemonFiles(i int, s secrets) ([]host.File, error) {
 		maps.Copy(base, o.networkSettings(i))
 	}
 	if o.Storage {
-		maps.Copy(base, o.storageSettings(i))
+		maps.Copy(base, o.storageSettings(i, s))
 	}
 	maps.Copy(base, o.PVCDSettings)
 	pvcd, err := settings(base, o.HostSettings[i])
@@ -131,12 +132,19 @@ func (o Options) networkSettings(i int) map[string]any {
 }
 
 // storageSettings are for hosts that look after the storage cluster, which is on the
-// network of the hosts. Configuration and keyrings are where Ceph looks for them.
-func (o Options) storageSettings(i int) map[string]any {
-	const cluster, own = "pvc.cluster.networks.storage.", "pvc.system.configuration.networking.storage."
-	s := map[string]any{"pvc.functions.enable_storage": true}
+// network of the hosts.
+func (o Options) storageSettings(i int, s secrets) map[string]any {
+	const cluster, own, system = "pvc.cluster.networks.storage.", "pvc.system.configuration.networking.storage.", "pvc.system.storage."
+	settings := map[string]any{
+		"pvc.functions.enable_storage": true,
+		system + "ceph_config_file":    ceph.ConfPath,
+		system + "ceph_user":           strings.TrimPrefix(ceph.PVC, "client."),
+		system + "ceph_keyring_file":   ceph.KeyringPath(ceph.PVC),
+		system + "guest_user":          strings.TrimPrefix(ceph.Libvirt, "client."),
+		system + "secret_uuid":         s.GuestSecret,
+	}
 	if o.Networking {
-		maps.Copy(s, map[string]any{
+		maps.Copy(settings, map[string]any{
 			cluster + "domain":      "storage.test",
 			cluster + "network":     o.subnet().String(),
 			cluster + "floating_ip": o.inSubnet(251),
@@ -144,7 +152,7 @@ func (o Options) storageSettings(i int) map[string]any {
 			own + "address":         o.inSubnet(byte(10 + i)),
 		})
 	}
-	return s
+	return settings
 }
 
 func (o Options) apiSettings(i int, s secrets) map[string]any {

@@ -23,6 +23,10 @@ const (
 // CephOSD is the service of an OSD.
 func CephOSD(id int) string { return fmt.Sprintf("%s%d", cephOSDUnit, id) }
 
+// GuestSecret is the UUID by which the documents of guests name the key of the user
+// client.libvirt; empty without Storage.
+func (c *Cluster) GuestSecret() string { return c.secrets.GuestSecret }
+
 // spareDiskSize is enough for BlueStore, bytes.
 const spareDiskSize = 4 << 30
 

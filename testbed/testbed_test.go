@@ -92,6 +92,9 @@ func TestHostsWithStorageAreConfiguredForIt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if node.Ceph.User != "pvc" || node.Ceph.SecretUUID != s.GuestSecret || s.GuestSecret == "" {
+			t.Errorf("pvcd: %+v", node.Ceph)
+		}
 		if !node.Functions.Storage || networking && node.Networking.Storage.Address.String() != "10.99.0.12/24" {
 			t.Errorf("pvcd: %+v", node)
 		}
