@@ -117,6 +117,20 @@ type Ceph struct {
 	ConfigFile string // absolute path
 	User       string // without "client."
 	Keyring    string // absolute path; empty: where the configuration file says
+	// GuestUser is whose key the guests' disks are opened with, without "client.", and
+	// GuestKeyring the file that holds it; empty: /etc/ceph/ceph.client.<user>.keyring.
+	GuestUser, GuestKeyring string
+	// SecretUUID is the name of that key in the guests' documents, lower case; empty: pvcd
+	// does not look after it.
+	SecretUUID string
+}
+
+// GuestKeyringFile is the file that holds the key of the guests' user.
+func (c Ceph) GuestKeyringFile() string {
+	if c.GuestKeyring != "" {
+		return c.GuestKeyring
+	}
+	return "/etc/ceph/ceph.client." + c.GuestUser + ".keyring"
 }
 
 // Networking is how this host is connected.
@@ -222,6 +236,6 @@ func defaultNode(file, host string) *Node {
 			ConsoleMaxBytes: 256 << 10, ConsoleRotateBytes: 16 << 20,
 		},
 		Networking: Networking{Upstream: Interface{MTU: 1500}, Cluster: Interface{MTU: 1500}, Storage: Interface{MTU: 1500}},
-		Ceph:       Ceph{ConfigFile: "/etc/ceph/ceph.conf", User: "admin"},
+		Ceph:       Ceph{ConfigFile: "/etc/ceph/ceph.conf", User: "admin", GuestUser: "libvirt"},
 	}
 }

@@ -104,6 +104,9 @@ func systemEntries(c *Node, raw *rawNode) []entry {
 		path(storage+"ceph_config_file", &c.Ceph.ConfigFile),
 		value(storage+"ceph_user", "the name of a Ceph user, with or without client.", &c.Ceph.User, cephUser),
 		path(storage+"ceph_keyring_file", &c.Ceph.Keyring),
+		value(storage+"guest_user", "the name of a Ceph user, with or without client.", &c.Ceph.GuestUser, cephUser),
+		path(storage+"guest_keyring_file", &c.Ceph.GuestKeyring),
+		value(storage+"secret_uuid", "a UUID", &c.Ceph.SecretUUID, secretUUID),
 
 		path("pvc.system.secrets.key_file", &c.SecretKeyFile),
 	}
@@ -115,6 +118,14 @@ var cephUserName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
 func cephUser(s string) (string, bool) {
 	s = strings.TrimPrefix(s, "client.")
 	return s, cephUserName.MatchString(s)
+}
+
+// secretUUID accepts none.
+func secretUUID(s string) (string, bool) {
+	if s == "" {
+		return "", true
+	}
+	return model.ParseUUID(s)
 }
 
 func configurationEntries(c *Node, raw *rawNode) []entry {

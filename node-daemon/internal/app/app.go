@@ -91,6 +91,9 @@ func serve(ctx context.Context, c *config.Node, stdout io.Writer) error {
 	}
 	if d.storage != nil {
 		d.storage.add(&group)
+		if c.Functions.Hypervisor {
+			group.Add("key of the guests", d.storage.guests(d))
+		}
 	}
 	group.Add("registration", service.RunFunc(func(ctx context.Context) error { return d.registrar.Run(ctx, d.work) }))
 	return group.Run(ctx)
@@ -122,7 +125,7 @@ func (d *daemon) newController(peer hypervisor.Peer) *vmctl.Controller {
 		Hypervisor: d.hypervisor, Peer: peer, Processes: hypervisor.Processes{}, Console: d.console, Migration: m,
 		Limits:         vmctl.Limits{Shutdown: c.VM.ShutdownTimeout, Handshake: 30 * time.Second, Silence: time.Second},
 		ParallelStarts: c.VM.ParallelStarts, CrashLimit: c.VM.CrashLimit, CrashWindow: c.VM.CrashWindow,
-		Cluster: d.rules, Step: gate, Networks: bridges, Logger: d.log.Logger,
+		Cluster: d.rules, Step: gate, Networks: bridges, Storage: d.guestStorage(), Logger: d.log.Logger,
 	})
 }
 
