@@ -102,19 +102,11 @@ func (c *Cluster) createCeph(ctx context.Context) error {
 }
 
 // waitCeph waits until the storage cluster is healthy, or, while hosts with OSDs have
-// no power, until the others serve what there is.
+// no power or an OSD is kept down, until the others serve what there is.
 func (c *Cluster) waitCeph(ctx context.Context) error {
-	config, up := c.options.cephConfig(1, c.secrets), 0
-	sockets := map[string]string{}
-	for _, daemon := range config.Daemons() {
-		h := c.hosts[config.HostOfDaemon(daemon)]
-		if !h.On() {
-			continue
-		}
-		sockets[daemon] = h.Path(ceph.SocketPath(daemon))
-		if strings.HasPrefix(daemon, "osd.") {
-			up++
-		}
+	sockets, complete, err := c.cephDaemons(ctx)
+	if err != nil {
+		return err
 	}
 	if err := ceph.AwaitDaemons(ctx, sockets); err != nil {
 		return err
@@ -123,10 +115,55 @@ func (c *Cluster) waitCeph(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return ceph.Await(ctx, shell, func(s ceph.Status) bool {
-		if up < config.OSDs {
-			return s.Serving(up)
+	osds := 0
+	for daemon := range sockets {
+		if strings.HasPrefix(daemon, "osd.") {
+			osds++
 		}
-		return s.Healthy(up)
+	}
+	return ceph.Await(ctx, shell, func(s ceph.Status) bool {
+		if complete {
+			return s.Healthy(osds)
+		}
+		return s.Serving(osds)
 	})
+}
+
+// cephDaemons are those that should run on the hosts that have power, also OSDs that
+// were added, with their admin sockets; and whether that is all of them.
+func (c *Cluster) cephDaemons(ctx context.Context) (sockets map[string]string, complete bool, err error) {
+	sockets, complete = map[string]string{}, true
+	for _, h := range c.hosts {
+		if !h.On() {
+			complete = false
+			continue
+		}
+		services, err := h.Status(ctx)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, s := range services {
+			daemon, ok := cephDaemon(s.Name)
+			switch {
+			case !ok:
+			case s.Down:
+				complete = false
+			default:
+				sockets[daemon] = h.Path(ceph.SocketPath(daemon))
+			}
+		}
+	}
+	return sockets, complete, nil
+}
+
+// cephDaemon is Ceph's own name of a daemon that is a service.
+func cephDaemon(service string) (daemon string, ok bool) {
+	switch service {
+	case CephMon:
+		return "mon.a", true
+	case CephMgr:
+		return "mgr.x", true
+	}
+	id, ok := strings.CutPrefix(service, cephOSDUnit)
+	return "osd." + id, ok
 }

@@ -109,6 +109,7 @@ func TestStorage(t *testing.T) {
 		on(t, h, "ceph", "osd", "crush", "add", "osd."+id, "1.0", "root=default", "host="+h.Name)
 		must(t, h.Up(t.Context(), "ceph-osd@"+id))
 		within(t, "the new OSD is up", func() bool { return strings.Contains(on(t, h, "ceph", "osd", "stat"), "4 up") })
+		ready(t, c)
 		on(t, h, "ceph", "osd", "out", id)
 		must(t, h.Stop(t.Context(), "ceph-osd@"+id))
 		on(t, h, "ceph", "osd", "purge", id, "--force")
