@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// CallTimeout bounds every call but those of long image work (ResizeImage, RenameImage,
-// RemoveImage, CreateSnapshot, RemoveSnapshot): these take as long as ctx allows, but
+// CallTimeout bounds every call but lists of images and long image work (ResizeImage,
+// RenameImage, RemoveImage, CreateSnapshot, RemoveSnapshot): these take as long as ctx allows, but
 // find out within CallTimeout whether the cluster answers at all.
 const CallTimeout = 10 * time.Second
 
@@ -101,7 +101,11 @@ type PoolCalls interface {
 // ImageCalls are about RBD images and their snapshots.
 type ImageCalls interface {
 	// Images returns all images of a pool, by name. One that vanishes meanwhile is left out.
+	// Each is opened: with thousands it takes longer than CallTimeout.
 	Images(ctx context.Context, pool string) ([]Image, error)
+	// Survey is Images for statistics: it opens only what has changed since the last time,
+	// but the watchers may be up to SurveyAge old. Nothing may be decided by them.
+	Survey(ctx context.Context, pool string) ([]Image, error)
 	// Image returns the image of that name.
 	Image(ctx context.Context, pool, name string) (Image, error)
 	// ImageByID returns the image with that id.
@@ -136,6 +140,9 @@ type ImageCalls interface {
 	// RemoveSnapshot removes the snapshot with that id; a protected one is errs.Conflict (EBUSY).
 	RemoveSnapshot(ctx context.Context, pool, imageID string, snapID uint64) error
 }
+
+// SurveyAge is how old the watchers of a Survey are at most.
+const SurveyAge = time.Minute
 
 // FenceTime is how long the entry of a fenced client lives unless it is taken back.
 const FenceTime = 10 * 365 * 24 * time.Hour

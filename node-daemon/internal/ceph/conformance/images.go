@@ -150,6 +150,42 @@ func vanishing(t *testing.T, h Harness) {
 	}
 }
 
+// survey compares after each change; there is one that knows nothing yet.
+func survey(t *testing.T, h Harness) {
+	ctx := t.Context()
+	pool, i := h.image(t, "disk0")
+	var s ceph.Snapshot
+	for _, step := range []struct {
+		what string
+		do   func() error
+	}{
+		{"nothing", func() error { return nil }},
+		{"another image", func() error { return second(h.There.CreateImage(ctx, pool, "disk1", mib)) }},
+		{"growth", func() error { return h.There.ResizeImage(ctx, pool, i.ID, 32*mib, false) }},
+		{"a snapshot", func() (err error) { s, err = h.There.CreateSnapshot(ctx, pool, i.ID, "s"); return err }},
+		{"its protection", func() error { h.Protect(t, pool, "disk0", "s", true); return nil }},
+		{"its end", func() error { h.Protect(t, pool, "disk0", "s", false); return nil }},
+		{"no snapshot", func() error { return h.There.RemoveSnapshot(ctx, pool, i.ID, s.ID) }},
+		{"another name", func() error { return h.There.RenameImage(ctx, pool, i.ID, "disk2") }},
+		{"no image", func() error { return h.There.RemoveImage(ctx, pool, i.ID, nil) }},
+		{"an image under its name", func() error { return second(h.There.CreateImage(ctx, pool, "disk2", mib)) }},
+		{"an image in the trash", func() error { h.Discard(t, pool, "disk2"); return nil }},
+	} {
+		must(t, step.do())
+		want, err := h.Here.Images(ctx, pool)
+		must(t, err)
+		for range 2 {
+			got, err := h.Here.Survey(ctx, pool)
+			must(t, err)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("after %s: %s", step.what, diff)
+			}
+		}
+	}
+	_, err := h.Here.Survey(ctx, "nosuchpool")
+	refused(t, err, errs.NotFound, syscall.ENOENT)
+}
+
 func absentImage(t *testing.T, h Harness) {
 	ctx, pool := t.Context(), h.pool(t).Name
 	for what, err := range map[string]error{

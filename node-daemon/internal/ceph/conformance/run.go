@@ -25,6 +25,7 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 		{"OfImagesMadeAtOnceUnderOneNameOneIs", oneName},
 		{"ImagesAreMadeAtTheSameTime", manyNames},
 		{"ListLeavesOutWhatVanishes", vanishing},
+		{"SurveyFollowsEveryChange", survey},
 		{"AbsentImageIsNotFound", absentImage},
 		{"ImageGrowsAndShrinksOnlyWhenAsked", resize},
 		{"RenamedImageKeepsItsID", rename},

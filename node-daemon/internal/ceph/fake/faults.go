@@ -27,6 +27,7 @@ const (
 	InitPool       Method = "initialise pool"
 	RemovePool     Method = "remove pool"
 	Images         Method = "list images of pool"
+	Survey         Method = "survey pool"
 	Image          Method = "image"
 	ImageByID      Method = "image with id"
 	Trash          Method = "list trash of pool"

@@ -39,8 +39,17 @@ func (c calls) onImage(ctx context.Context, m Method, pool, id string, e effect,
 }
 
 // Images implements ceph.Calls.
-func (c calls) Images(ctx context.Context, pool string) (images []ceph.Image, err error) {
-	err = c.inPool(ctx, Images, pool, pool, reads, func(_ *World, p *storedPool) error {
+func (c calls) Images(ctx context.Context, pool string) ([]ceph.Image, error) {
+	return c.list(ctx, Images, pool)
+}
+
+// Survey implements ceph.Calls.
+func (c calls) Survey(ctx context.Context, pool string) ([]ceph.Image, error) {
+	return c.list(ctx, Survey, pool)
+}
+
+func (c calls) list(ctx context.Context, m Method, pool string) (images []ceph.Image, err error) {
+	err = c.inPool(ctx, m, pool, pool, reads, func(_ *World, p *storedPool) error {
 		for _, i := range p.images {
 			images = append(images, i.copied())
 		}

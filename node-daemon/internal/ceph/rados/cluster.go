@@ -17,6 +17,7 @@ type Cluster struct {
 	log   *slog.Logger
 	ports [2]*port // what changes something, and what asks the manager
 	lanes map[purpose]*lane
+	known known
 }
 
 var _ ceph.Cluster = (*Cluster)(nil)

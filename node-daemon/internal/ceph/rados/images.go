@@ -10,7 +10,6 @@ import (
 
 	gorados "github.com/ceph/go-ceph/rados"
 	gorbd "github.com/ceph/go-ceph/rbd"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph"
 )
@@ -61,35 +60,6 @@ func withImage[T any](io *gorados.IOContext, pool, key string, open func(*gorado
 		}
 	}()
 	return fn(image)
-}
-
-// Images implements ceph.Calls.
-func (c calls) Images(ctx context.Context, pool string) ([]ceph.Image, error) {
-	what := fmt.Sprintf("list the images of pool %q", pool)
-	return inPool(ctx, c, what, pool, short, reads, func(l *link, io *gorados.IOContext) ([]ceph.Image, error) {
-		names, err := gorbd.GetImageNames(io)
-		if err != nil {
-			return nil, refusal(err, "")
-		}
-		images := make([]ceph.Image, len(names))
-		var all errgroup.Group
-		all.SetLimit(listParallel)
-		for i, name := range names {
-			all.Go(func() (err error) {
-				images[i], err = readImage(l, io, pool, name)
-				if ceph.NumberOf(err) == syscall.ENOENT {
-					return nil // it has vanished meanwhile
-				}
-				return err
-			})
-		}
-		if err := all.Wait(); err != nil {
-			return nil, err
-		}
-		images = slices.DeleteFunc(images, func(i ceph.Image) bool { return i.Name == "" })
-		slices.SortFunc(images, func(a, b ceph.Image) int { return cmp.Compare(a.Name, b.Name) })
-		return images, nil
-	})
 }
 
 // Image implements ceph.Calls.

@@ -45,6 +45,30 @@ func removeImage(pool *gorados.IOContext, name string, progress func(done, total
 	return failure(C.pvc_remove(C.rados_ioctx_t(pool.Pointer()), text, C.uintptr_t(handle)))
 }
 
+// entry is an image as the directory of a pool has it. One of format 1 has no id.
+type entry struct{ id, name string }
+
+// listImages is rbd_list2.
+func listImages(pool *gorados.IOContext) ([]entry, error) {
+	for size := C.size_t(1024); ; {
+		specs := (*C.rbd_image_spec_t)(C.calloc(size, C.sizeof_rbd_image_spec_t))
+		room := size
+		err := failure(C.rbd_list2(C.rados_ioctx_t(pool.Pointer()), specs, &size))
+		var list []entry
+		if err == nil {
+			for _, s := range unsafe.Slice(specs, size) {
+				list = append(list, entry{C.GoString(s.id), C.GoString(s.name)})
+			}
+			C.rbd_image_spec_list_cleanup(specs, size)
+		}
+		C.free(unsafe.Pointer(specs))
+		if ceph.NumberOf(err) != syscall.ERANGE {
+			return list, err
+		}
+		size = max(size, 2*room)
+	}
+}
+
 // statPool is rados_ioctx_pool_stat with all its fields.
 func statPool(pool *gorados.IOContext) (poolStat, error) {
 	var s C.struct_rados_pool_stat_t
