@@ -44,10 +44,11 @@ func device(kind, of string) string { return strings.Replace(kind, "%", of, 1) }
 // decision: names
 // decision: resources
 // decision: shared images
+// decision: writable volumes
 // decision: target node
 func TestDefinitionsFollowTheTable(t *testing.T) {
 	w := newWorld(t)
-	w.write(t, compat.Tree{"/ceph/volumes/vms/a": "", "/ceph/volumes/vms/b": ""})
+	w.write(t, compat.Tree{"/ceph/volumes/vms/a": "", "/ceph/volumes/vms/b": ""}, pool("vms"), volume("vms", "unlocked", "layering"))
 	plain := document("web1", web1, "")
 	doc := func(xml string) cluster.DefineVM { return cluster.DefineVM{XML: xml, Node: "hv2"} }
 	with := func(devices ...string) string { return document("web1", web1, strings.Join(devices, "")) }
@@ -70,6 +71,7 @@ func TestDefinitionsFollowTheTable(t *testing.T) {
 		"without its network":                                  refused(hosts(), doc(with(device(bridge, "vmbr100"))), errs.Conflict, `network "100" does not exist`),
 		"of a network's mistake":                               refused(hosts(), doc(with(device(bridge, "vmbr1x"))), errs.Invalid, `network "1x"`),
 		"without its volume":                                   refused(hosts(), doc(with(device(rbd, "vms/c"))), errs.Conflict, `volume "vms/c" does not exist`),
+		"with a volume without a lock":                         refused(hosts(), doc(with(device(rbd, "vms/unlocked"))), errs.Conflict, `volume "vms/unlocked" has no exclusive-lock`),
 		"a name that is taken":                                 refused(join(hosts(), vmAs("web1", web2, "stop", "hv1")), doc(plain), errs.Conflict, `named "web1" exists`),
 		"a UUID that is taken":                                 refused(join(hosts(), vmAs("web2", web1, "stop", "hv1")), doc(plain), errs.Conflict, `belongs to VM "web2"`),
 		"a bad name":                                           refused(hosts(), doc(document("we b", web1, "")), errs.Invalid, `"we b"`),

@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/parallelvirtualcluster/pvc/common/cluster"
@@ -42,8 +43,13 @@ func TestDeletionsFollowTheTable(t *testing.T) {
 		"one on no node":            {given: join(hosts(), vm("stop", "hv2", "node", "None")), do: deletion(false), writes: allGone(vm("stop", "hv2"))},
 		"what stays is named":       {given: join(hosts(), withFile), do: deletion(true), says: `left behind: file "/srv/x"`, writes: allGone(withFile)},
 		"volumes stay":              {given: join(hosts(), withVolume), do: deletion(false), says: `left behind: rbd "vms/a"`, writes: allGone(withVolume)},
-		"volumes shall not stay":    {given: join(hosts(), withVolume), do: deletion(true), no: true, kind: errs.Conflict, says: "vms/a"},
-		"one that does not exist":   {given: hosts(), do: deletion(false), no: true, kind: errs.NotFound, says: `"web1"`},
+		"volumes without a host for them": {
+			given: join(node("hv1", "facts", `{"no_storage":"x"}`), withVolume), do: deletion(true), no: true, kind: errs.Conflict, says: "storage is not enabled"},
+		"a volume that is held": {
+			given: join(hosts(), withVolume, compat.Tree{"/claims/disks/vms%2Fa": "{}"}), do: deletion(true), no: true, kind: errs.Conflict, says: `volume "vms/a" is held by a host`},
+		"no volume of that name": {
+			given: join(hosts(), vm("stop", "hv1", "rbdlist", "vms/b")), do: deletion(true), says: `left: rbd "vms/b" (no such volume is on record)`, writes: allGone(vm("stop", "hv1"))},
+		"one that does not exist": {given: hosts(), do: deletion(false), no: true, kind: errs.NotFound, says: `"web1"`},
 	} {
 		t.Run(name, func(t *testing.T) { w.check(t, r) })
 	}
@@ -93,4 +99,63 @@ func TestAVMStartedAgainUnderItsDeletionStays(t *testing.T) {
 	if _, there := coordtest.Data(t, w.client, "/domains/"+web1+"/xml"); !there {
 		t.Error("the VM is gone")
 	}
+}
+
+// decision: `delete_disks`
+func TestVolumesGoWithTheirVMUnlessAnotherOneNamesThem(t *testing.T) {
+	w := newWorld(t)
+	w.write(t, hosts(), pool("vms"), volume("vms", "a"), volume("vms", "b"), volume("vms", "busy"), user("vms/b"),
+		vm("stop", "hv1", "rbdlist", "vms/a,vms/b,vms/busy", "xml", document("web1", web1, device(rbd, "vms/a")+twoMore+device(file, "/srv/x"))))
+	sync(t, w.v)
+	host := w.executes(t, "hv1")
+	_, err := deletion(true)(t.Context(), w.rules)
+	want := `VM "web1" is removed; left behind: file "/srv/x"; removed with it: rbd "vms/a"; left: rbd "vms/b" (used by VM "web2"); not removed: rbd "vms/busy": EBUSY: image has snapshots`
+	if !errs.Is(err, errs.Conflict) || err.Error() != want {
+		t.Errorf("%v\nwant %s", err, want)
+	}
+	tree := w.tree(t)
+	if len(tree.Below("/domains/"+web1).Paths()) > 0 || len(tree.Below("/ceph/volumes/vms/a").Paths()) > 0 {
+		t.Errorf("left: %v", tree.Paths())
+	}
+	if asked := host.take(); len(asked) != 2 {
+		t.Errorf("asked for %v", asked)
+	}
+}
+
+// decision: `delete_disks`
+func TestNothingIsRemovedWhileAVolumeHasSnapshots(t *testing.T) {
+	w := newWorld(t)
+	withVolume := vm("start", "hv1", "rbdlist", "vms/a", "xml", document("web1", web1, device(rbd, "vms/a")))
+	w.write(t, pool("vms"), volume("vms", "a"), snapshot("vms", "a", "s1"))
+	w.check(t, rule{given: join(hosts(), withVolume), do: deletion(true), no: true, kind: errs.Conflict, says: `volume "vms/a" of VM "web1" has 1 snapshots`})
+}
+
+// decision: `delete_disks`
+func TestAVolumeIsRemovedOnlyAfterItsGuestIsGone(t *testing.T) {
+	w := newWorld(t)
+	w.write(t, pool("vms"), volume("vms", "a"), join(hosts(), claim("hv1")), vm("start", "hv1", "rbdlist", "vms/a", "xml", document("web1", web1, device(rbd, "vms/a"))))
+	sync(t, w.v)
+	host := w.executes(t, "hv1")
+	ctx, hangUp := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { // received below
+		_, err := deletion(true)(ctx, w.rules)
+		done <- err
+	}()
+	coordtest.Eventually(t, "the wish to stop", func() bool {
+		data, _ := coordtest.Data(t, w.client, "/domains/"+web1+"/state")
+		return data == "stop"
+	})
+	if asked := host.take(); len(asked) > 0 {
+		t.Errorf("asked for %v while the guest runs", asked)
+	}
+	hangUp() // what was begun goes on
+	w.commit(t, new(coord.Txn).Delete("/claims/"+web1, coord.AnyVersion))
+	if err := <-done; err != nil && !strings.Contains(err.Error(), "it goes on") {
+		t.Error(err)
+	}
+	coordtest.Eventually(t, "the volume is gone", func() bool {
+		_, there := coordtest.Data(t, w.client, "/ceph/volumes/vms/a")
+		return !there
+	})
 }

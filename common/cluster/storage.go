@@ -17,6 +17,8 @@ type Caller struct {
 	// all get the result of the first for an hour; may be empty.
 	Key     string
 	Request string // id of the request, for logs
+	// part tells several commands of one request apart.
+	part string
 }
 
 // maxKey is the length of an idempotency key in bytes.
@@ -31,10 +33,16 @@ func (c Caller) check() error {
 
 // step is the caller of one of several commands of a request.
 func (c Caller) step(name string) Caller {
-	if c.Key != "" {
-		c.Key += "\n" + name
-	}
+	c.part = name
 	return c
+}
+
+// key is the key of the command.
+func (c Caller) key() string {
+	if c.Key == "" || c.part == "" {
+		return c.Key
+	}
+	return c.Key + "\n" + c.part // no client's key contains a line end
 }
 
 // Begun is a storage command that is on its way, whoever waits for it.
@@ -56,7 +64,7 @@ type place struct {
 func (c *Cluster) begin(ctx context.Context, by Caller, args command.Args, check func(s *view.Snapshot) (place, error)) (Begun, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.o.CommitTimeout)
 	defer cancel()
-	r := command.Request{Args: args, Key: by.Key, RequestID: by.Request}
+	r := command.Request{Args: args, Key: by.key(), RequestID: by.Request}
 	joins, err := c.commands.Joins(r)
 	if err != nil {
 		return Begun{}, err

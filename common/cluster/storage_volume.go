@@ -132,7 +132,7 @@ func (c *Cluster) renamePossible(r ModifyVolume) (err error) {
 		return forValue("name", err)
 	}
 	args := command.VolumeRename{Pool: r.Pool, Volume: r.Volume, Name: r.Name}
-	joins, err := c.commands.Joins(command.Request{Args: args, Key: r.By.step("name").Key})
+	joins, err := c.commands.Joins(command.Request{Args: args, Key: r.By.step("name").key()})
 	if err != nil || joins || r.Name == r.Volume {
 		return err
 	}

@@ -63,6 +63,7 @@ func newWorld(t *testing.T) *world {
 // roots are there in every cluster, and a pool.
 var roots = compat.Tree{
 	"/primary_node": "none", "/nodes": "", "/domains": "", "/networks": "", "/ceph": "", "/ceph/volumes": "", "/ceph/volumes/vms": "",
+	"/ceph/osds": "", "/ceph/pools": "", "/ceph/snapshots": "", "/commands": "",
 	"/claims": "", "/claims/disks": "", "/config": "", "/fences": "",
 }
 
