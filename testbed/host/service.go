@@ -66,8 +66,9 @@ type request struct {
 }
 
 type response struct {
-	Error  string   `json:"error,omitempty"`
-	Status []Status `json:"status,omitempty"`
+	Error   string   `json:"error,omitempty"`
+	Missing bool     `json:"missing,omitempty"` // there is neither such a service nor a template for it
+	Status  []Status `json:"status,omitempty"`
 }
 
 // Define adds a service and starts it.

@@ -41,7 +41,7 @@ func (s *supervisor) handleUnknown(r request) (response, <-chan struct{}) {
 	service, ok := s.instance(r.Service)
 	switch {
 	case !ok:
-		return response{Error: "no such service"}, nil
+		return response{Error: "no such service", Missing: true}, nil
 	case r.Verb == verbUp:
 		s.add(service)
 		return response{}, nil
@@ -71,7 +71,7 @@ func (s *supervisor) startEnabled(dir string) {
 
 func (s *supervisor) setEnabled(name string, on bool) response {
 	if _, ok := s.instance(name); !ok {
-		return response{Error: "no such unit"}
+		return response{Error: "no such unit", Missing: true}
 	}
 	if on {
 		if err := mark(s.enabled, name); err != nil {

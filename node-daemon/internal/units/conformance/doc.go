@@ -1,0 +1,2 @@
+// Package conformance is the suite that every implementation of units.Units passes.
+package conformance
