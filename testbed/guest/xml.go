@@ -33,10 +33,19 @@ type Options struct {
 	// The rest is for the Linux guest.
 	Seq    int    // milliseconds between two steps of the sequence; 0: heartbeat only
 	Disk   string // raw image, see MakeDisk; empty: none
+	RBD    *RBD   // an RBD image as its disk instead; nil: none
 	Cache  string // cache mode of the disk; empty: none, that is direct I/O
 	Bridge string // bridge of its network card; empty: none
 	MAC    string // of that card; empty: libvirt chooses one
 	Args   string // more kernel arguments
+}
+
+// RBD is an image as a disk.
+type RBD struct {
+	Pool, Image string
+	Monitors    []string // addresses; the port is Ceph's usual one
+	User        string   // without "client."
+	Secret      string   // UUID of the secret with that user's key
 }
 
 // Tick is the domain XML of a tiny guest.

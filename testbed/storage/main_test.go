@@ -1,0 +1,131 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/parallelvirtualcluster/pvc/common/coord"
+	"github.com/parallelvirtualcluster/pvc/common/coord/zk"
+	"github.com/parallelvirtualcluster/pvc/testbed"
+	"github.com/parallelvirtualcluster/pvc/testbed/ceph"
+	"github.com/parallelvirtualcluster/pvc/testbed/guest"
+	"github.com/parallelvirtualcluster/pvc/testbed/host"
+)
+
+// deadline bounds every wait for something that takes a moment, and bootDeadline that for
+// an emulated Linux; the machine may be busy with other tests.
+const (
+	deadline     = 60 * time.Second
+	bootDeadline = 2 * time.Minute
+)
+
+// secretUUID is how documents name the key of the guests.
+const secretUUID = "7a3f6a52-0c52-4f64-9d55-9a4c0a5f3b01"
+
+// The cluster of this package, its guests' images, and a connection to its ensemble.
+var (
+	cluster *testbed.Cluster
+	images  guest.Images
+	zookeep coord.Client
+)
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	if missing := missingTools(); len(missing) > 0 {
+		fmt.Println("storage: nothing is tested: missing", missing)
+		return 0
+	}
+	dir, err := os.MkdirTemp("", "pvc-storage-")
+	if err != nil {
+		fmt.Println("storage:", err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if err := up(dir); err != nil {
+		fmt.Println("storage:", err)
+		return 1
+	}
+	code := m.Run()
+	zookeep.Close()
+	if code != 0 {
+		keepLogs()
+	}
+	if err := cluster.Down(context.Background()); err != nil {
+		fmt.Println("storage:", err)
+		return 1
+	}
+	return code
+}
+
+func missingTools() (missing []string) {
+	if os.Getuid() != 0 {
+		return []string{"root: hosts are namespaces"}
+	}
+	if m := ceph.Missing(); m != "" {
+		missing = append(missing, m)
+	}
+	for _, file := range []string{"/usr/sbin/libvirtd", "/usr/bin/qemu-system-x86_64", "/usr/share/java/zookeeper.jar", "/usr/bin/nsenter"} {
+		if _, err := os.Stat(file); err != nil {
+			missing = append(missing, file)
+		}
+	}
+	if found, _ := filepath.Glob("/usr/lib/*/qemu/block-rbd.so"); len(found) == 0 { // the pattern is well-formed
+		missing = append(missing, "QEMU's block driver for RBD (Debian package qemu-block-extra)")
+	}
+	return append(missing, host.MissingTools()...)
+}
+
+// up builds the daemons with the race detector and brings the cluster up with them.
+func up(dir string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 6*time.Minute)
+	defer cancel()
+	if err := testbed.BuildDaemons(ctx, dir, "-race"); err != nil {
+		return err
+	}
+	built, err := guest.Build(ctx, testbed.GuestCache(testbed.DefaultRoot()), func(s string) { fmt.Println("storage:", s) })
+	if err != nil {
+		return err
+	}
+	cluster, err = testbed.Up(ctx, testbed.Options{Prefix: "rb", Subnet: "10.96.0.0/24", Binaries: dir, Storage: true,
+		PVCDSettings: map[string]any{
+			"pvc.system.storage.ceph_user":   "client.pvc",
+			"pvc.system.storage.secret_uuid": secretUUID,
+			"pvc.system.vm.shutdown_timeout": 10,
+		}})
+	if err != nil {
+		return err
+	}
+	if images, err = built.CopyTo(filepath.Join(cluster.SharedDir(), "images")); err != nil {
+		return err
+	}
+	if zookeep, err = zk.Dial(ctx, coord.Options{Servers: cluster.ZooKeeperAddrs(), Timeout: time.Minute}); err != nil {
+		return err
+	}
+	for _, argv := range [][]string{{"ceph", "osd", "pool", "create", "vms"}, {"rbd", "pool", "init", "vms"}} {
+		if _, err := cluster.Host(1).Exec(ctx, argv...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepLogs copies the logs of a failed run to where the next run does not remove them.
+func keepLogs() {
+	dir, err := os.MkdirTemp("", "pvc-storage-logs-")
+	if err != nil {
+		return
+	}
+	for _, h := range cluster.Hosts() {
+		for _, log := range []string{"pvcd.log", "pvc-api.log", "libvirtd.log"} {
+			if b, err := os.ReadFile(h.Path("/var/log/" + log)); err == nil {
+				_ = os.WriteFile(filepath.Join(dir, h.Name+"-"+log), b, 0o600) // what cannot be kept is missing there
+			}
+		}
+	}
+	fmt.Println("storage: logs of this run:", dir)
+}
