@@ -28,7 +28,7 @@ func TestACommandEndsOnceHoweverItsExecutorDies(t *testing.T) {
 
 func loseExecutor(t *testing.T, step string, frozen bool) {
 	l := newLab(t, 1)
-	first, second := l.host("hv1", nil), l.host("hv2", nil)
+	first, second := l.brittle("hv1"), l.host("hv2", nil)
 	reached := first.hold(step)
 	h := l.submit(Request{Args: volume("a"), Node: "hv1", Any: true})
 	reach(t, step, reached)
@@ -90,7 +90,7 @@ func dataOf(t *testing.T, l *lab, path string) string {
 // executor goes on.
 func TestAReCreatedVolumeIsSafeFromTheFirstRemoval(t *testing.T) {
 	l := newLab(t, 1)
-	first := l.host("hv1", nil)
+	first := l.brittle("hv1")
 	l.host("hv2", nil)
 	if _, err := l.wait(l.submit(Request{Args: volume("a"), Node: "hv2"})); err != nil {
 		t.Fatal(err)

@@ -19,8 +19,11 @@ import (
 	"github.com/parallelvirtualcluster/pvc/testbed/ensemble"
 )
 
-// sessionTime is short, as many tests wait for a session to expire.
-const sessionTime = 1500 * time.Millisecond
+// Sessions outlive a busy machine, apart from those that a test lets expire.
+const (
+	sessionTime = 20 * time.Second
+	brittleTime = 2500 * time.Millisecond
+)
 
 // world is what the hosts of a lab share beside ZooKeeper: volumes with ids, and clients
 // that may be fenced. It notes what happened.
@@ -57,7 +60,7 @@ func (w *world) id(name string) int {
 
 // lab is a cluster with real ZooKeeper and hosts whose Ceph is a world.
 type lab struct {
-	t     *testing.T
+	t     testing.TB
 	zoo   *ensemble.Ensemble
 	conn  coord.Client
 	world *world
@@ -65,7 +68,7 @@ type lab struct {
 	queue *Queue
 }
 
-func newLab(t *testing.T, servers int) *lab {
+func newLab(t testing.TB, servers int) *lab {
 	t.Helper()
 	l := &lab{t: t, zoo: ensemble.Start(t, ensemble.Options{Servers: servers, Tick: 200 * time.Millisecond}), world: &world{ids: map[string]int{}, fenced: map[string]bool{}}}
 	l.conn = coordtest.Dial(t, l.zoo.Addrs(), 10*time.Second, nil)
@@ -77,7 +80,7 @@ func newLab(t *testing.T, servers int) *lab {
 		txn.Create(p, nil)
 	}
 	l.commit(txn.Create(schema.Primary, []byte(schema.NoPrimary)))
-	l.view = l.open(l.zoo.Addrs(), view.WholeCluster)
+	l.view = l.open(l.zoo.Addrs(), view.WholeCluster, 4, sessionTime)
 	l.queue = NewQueue(l.view)
 	return l
 }
@@ -90,9 +93,9 @@ func (l *lab) commit(txn *coord.Txn) {
 }
 
 // open starts a view and waits for its first picture.
-func (l *lab) open(servers []string, scope view.Scope) *view.View {
+func (l *lab) open(servers []string, scope view.Scope, connections int, timeout time.Duration) *view.View {
 	l.t.Helper()
-	v := view.New(view.Options{Scope: scope, Dial: zk.Dial, Servers: servers, Timeout: sessionTime, Connections: 2, Logger: slog.New(slog.DiscardHandler)})
+	v := view.New(view.Options{Scope: scope, Dial: zk.Dial, Servers: servers, Timeout: timeout, Connections: connections, Logger: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = v.Run(ctx) }()
@@ -142,9 +145,9 @@ func (s *labSession) Check(t *coord.Txn) {
 }
 
 // register opens a registered session.
-func (l *lab) register(name string, servers []string) *labSession {
+func (l *lab) register(name string, servers []string, timeout time.Duration) *labSession {
 	l.t.Helper()
-	s := &labSession{client: coordtest.Dial(l.t, servers, sessionTime, nil), node: name, id: model.NewID(), child: "session-boot-" + model.NewID()}
+	s := &labSession{client: coordtest.Dial(l.t, servers, timeout, nil), node: name, id: model.NewID(), child: "session-boot-" + model.NewID()}
 	if _, there, err := l.conn.Exists(l.t.Context(), schema.Node(name)); err != nil {
 		l.t.Fatal(err)
 	} else if !there {
@@ -161,9 +164,20 @@ func (l *lab) register(name string, servers []string) *labSession {
 // host starts a host; change may set fields of its worker.
 func (l *lab) host(name string, change func(w *Worker)) *host {
 	l.t.Helper()
+	return l.start(name, sessionTime, change)
+}
+
+// brittle starts a host whose sessions expire soon when it is frozen.
+func (l *lab) brittle(name string) *host {
+	l.t.Helper()
+	return l.start(name, brittleTime, nil)
+}
+
+func (l *lab) start(name string, timeout time.Duration, change func(w *Worker)) *host {
+	l.t.Helper()
 	h := &host{l: l, name: name, proxy: coordtest.NewProxy(l.t, l.zoo.Addrs()), gates: map[string]*gate{}, done: make(chan struct{})}
-	h.session = l.register(name, h.proxy.Addrs())
-	h.view = l.open(h.proxy.Addrs(), view.StorageHost)
+	h.session = l.register(name, h.proxy.Addrs(), timeout)
+	h.view = l.open(h.proxy.Addrs(), view.StorageHost, 1, timeout)
 	h.worker = &Worker{Session: h.session, View: h.view, Client: h.connection, Fence: h.fence, Execute: h.execute, Step: h.step, Grace: 100 * time.Millisecond}
 	if change != nil {
 		change(h.worker)
@@ -351,6 +365,13 @@ func (l *lab) until(v *view.View, what string, ok func(s *view.Snapshot) bool) {
 		})
 		l.t.Fatalf("%s: %v%s", what, err, left)
 	}
+}
+
+// do submits a request and waits for its end.
+func (l *lab) do(q *Queue, r Request) (Result, error) {
+	ctx, cancel := context.WithTimeout(l.t.Context(), 2*coordtest.Patience)
+	defer cancel()
+	return q.Do(ctx, r)
 }
 
 // submit puts a request into the queue.

@@ -82,12 +82,12 @@ func TestAKeyGivesTheFirstResultAndBelongsToOneRequest(t *testing.T) {
 func TestManyAtOnceAreOneCommand(t *testing.T) {
 	l := newLab(t, 1)
 	l.host("hv1", nil)
-	other := NewQueue(l.open(l.zoo.Addrs(), view.WholeCluster)) // another daemon
+	other := NewQueue(l.open(l.zoo.Addrs(), view.WholeCluster, 2, sessionTime)) // another daemon
 	var wg sync.WaitGroup
 	for i := range 20 {
 		q := []*Queue{l.queue, other}[i%2]
 		wg.Go(func() {
-			if r, err := q.Do(t.Context(), Request{Args: volume("a"), Key: "k"}); err != nil || r.Message != "created vms/a" {
+			if r, err := l.do(q, Request{Args: volume("a"), Key: "k"}); err != nil || r.Message != "created vms/a" {
 				t.Errorf("%+v, %v", r, err)
 			}
 		})
@@ -219,7 +219,7 @@ func TestFinishedCommandsArePurgedInTheirTime(t *testing.T) {
 		}
 	}
 	waiting := l.submit(Request{Args: volume("c"), Node: "hv9"})
-	p := &Purger{Session: l.register("hv2", l.zoo.Addrs()), View: l.view, Unkeyed: time.Millisecond, Keyed: time.Hour}
+	p := &Purger{Session: l.register("hv2", l.zoo.Addrs(), sessionTime), View: l.view, Unkeyed: time.Millisecond, Keyed: time.Hour}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = p.Run(ctx) }()

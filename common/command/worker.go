@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/parallelvirtualcluster/pvc/common/coord"
+	"github.com/parallelvirtualcluster/pvc/common/schema"
 	"github.com/parallelvirtualcluster/pvc/common/view"
 )
 
@@ -37,7 +38,8 @@ const (
 // Run; those after Execute may be left out.
 type Worker struct {
 	Session Session
-	// View holds the commands and nodes: view.StorageHost or more.
+	// View holds the commands and nodes: view.StorageHost or more. One of a single
+	// connection saves requests.
 	View *view.View
 	// Client returns the address of the Ceph connection that Execute will use, as a
 	// blocklist takes it. What fails here is the answer to a command that nobody has begun.
@@ -160,10 +162,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer w.drain(ctx, stop)
 	for {
 		changed := w.View.Changed()
-		w.look(ctx, work)
+		next := time.NewTimer(w.look(ctx, work))
 		select {
 		case <-changed:
 		case <-w.wake:
+		case <-next.C:
 		case <-w.Session.Lost():
 			return nil
 		case <-ctx.Done():
@@ -194,21 +197,26 @@ func (w *Worker) drain(ctx context.Context, stop func()) {
 // syncTimeout bounds the wait for a picture that is up to date.
 const syncTimeout = 10 * time.Second
 
-// look begins what there is to begin. What the view shows may be older than another
-// host's claim or than an earlier command, so it is brought up to date before: then
-// nothing earlier is unknown.
-func (w *Worker) look(ctx, work context.Context) {
+// relook is the time between looks without being told.
+const relook = 10 * time.Second
+
+// look begins what there is to begin. What the view shows of one command may be older than
+// what it shows of another, so it is brought into line before: then nothing is unknown
+// that is earlier than a command it shows. Claims exclude each other by themselves. It
+// returns when to look again at the latest.
+func (w *Worker) look(ctx, work context.Context) time.Duration {
 	if len(w.ready()) == 0 {
-		return
+		return relook
 	}
-	sync, cancel := context.WithTimeout(ctx, syncTimeout)
+	settle, cancel := context.WithTimeout(ctx, syncTimeout)
 	defer cancel()
-	if err := w.View.Sync(sync); err != nil {
-		return // the picture that comes next will wake us
+	if err := w.View.Settle(settle, schema.Commands); err != nil {
+		return firstPause // the next picture may be there before
 	}
 	for _, c := range w.ready() {
 		w.begin(work, c)
 	}
+	return relook
 }
 
 // ready are the commands to begin now, as the view shows it.

@@ -181,6 +181,48 @@ func TestCommandsOnOneThingRunInTheirOrderOnWhicheverHosts(t *testing.T) {
 	}
 }
 
+// TestNothingOverlapsWhileManyAskAtOnce: two daemons ask two hosts for work on few volumes.
+func TestNothingOverlapsWhileManyAskAtOnce(t *testing.T) {
+	l := newLab(t, 3)
+	var mu sync.Mutex
+	under, last := map[string]string{}, map[string]int64{}
+	for _, name := range []string{"hv1", "hv2"} {
+		l.host(name, func(w *Worker) {
+			w.Execute = executor(func(_ context.Context, c *Command, a Attempt) error {
+				args, err := ParseArgs(c)
+				if err != nil {
+					return err
+				}
+				key := args.Keys()[0]
+				mu.Lock()
+				if under[key] != "" || c.Seq <= last[key] {
+					t.Errorf("%s, made at %d, beside %q and after the one made at %d", c.Args, c.Seq, under[key], last[key])
+				}
+				under[key], last[key] = string(c.Args), c.Seq
+				mu.Unlock()
+				if err := a.Remember(t.Context(), name); err != nil { // takes a moment
+					return err
+				}
+				mu.Lock()
+				delete(under, key)
+				mu.Unlock()
+				return nil
+			})
+		})
+	}
+	queues := []*Queue{l.queue, NewQueue(l.open(l.zoo.Addrs(), view.WholeCluster, 2, sessionTime))}
+	var wg sync.WaitGroup
+	for i := range 80 {
+		r := Request{Args: SnapshotAdd{"vms", fmt.Sprintf("v%d", i%3), fmt.Sprintf("s%02d", i)}, Node: fmt.Sprintf("hv%d", i/3%2+1)}
+		wg.Go(func() {
+			if _, err := l.do(queues[i%2], r); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // executor is one that only calls a function.
 func executor(fn func(context.Context, *Command, Attempt) error) func(context.Context, *Command, Attempt) (Outcome, error) {
 	return func(ctx context.Context, c *Command, a Attempt) (Outcome, error) {

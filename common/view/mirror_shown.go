@@ -33,6 +33,34 @@ func (m *Mirror) Shown(ctx context.Context, zxid int64, set, changed []string) e
 	return m.Barrier(ctx, groups...)
 }
 
+// Settle waits until everything below a path that was committed before the newest znode
+// known there is in the picture and reported. Events come in order through a session, so
+// that with one it only waits for readings that are under way.
+func (m *Mirror) Settle(ctx context.Context, root string) error {
+	if len(m.clients) > 1 {
+		for _, c := range m.clients {
+			if err := catchUp(ctx, c); err != nil {
+				return err
+			}
+		}
+	}
+	var groups []string
+	m.mu.RLock()
+	for name := range m.groups {
+		if name == root || Below(name, root) {
+			groups = append(groups, name)
+		}
+	}
+	m.mu.RUnlock()
+	// One by one: each has to be clean once, not all of them at the same moment.
+	for _, g := range groups {
+		if err := m.Barrier(ctx, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // shows reports whether every entry that a transaction touched has been read since;
 // m.mu is held.
 func (m *Mirror) shows(txn coord.Txn, zxid int64) bool {
