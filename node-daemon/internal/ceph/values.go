@@ -24,6 +24,7 @@ type OSD struct {
 	ID       int
 	UUID     string
 	Up, In   bool
+	Booted   bool    // it has been up at least once, and may hold data
 	Host     string  // its bucket in CRUSH; empty if it has no place there
 	Class    string  // device class, may be empty
 	Weight   float64 // in CRUSH

@@ -103,7 +103,9 @@ func (w *World) SetUnsafe(id int, why string) bool {
 }
 
 // SetUp says whether an OSD's process runs. It reports whether there is such an OSD.
-func (w *World) SetUp(id int, up bool) bool { return w.onOSD(id, func(o *osd) { o.Up = up }) }
+func (w *World) SetUp(id int, up bool) bool {
+	return w.onOSD(id, func(o *osd) { o.Up, o.Booted = up, o.Booted || up })
+}
 
 func (w *World) onOSD(id int, fn func(*osd)) bool {
 	w.mu.Lock()

@@ -49,7 +49,7 @@ type crushTree struct {
 func listOSDs(m osdMap, tree crushTree) []ceph.OSD {
 	osds := map[int]*ceph.OSD{}
 	for _, o := range m.OSDs {
-		osds[o.OSD] = &ceph.OSD{ID: o.OSD, UUID: o.UUID, Up: o.Up != 0, In: o.In != 0, Reweight: o.Weight, PrimaryAffinity: o.Affinity}
+		osds[o.OSD] = &ceph.OSD{ID: o.OSD, UUID: o.UUID, Up: o.Up != 0, In: o.In != 0, Booted: o.UpFrom > 0, Reweight: o.Weight, PrimaryAffinity: o.Affinity}
 	}
 	for _, n := range tree.Nodes {
 		if o := osds[n.ID]; o != nil && n.Type == "osd" {

@@ -52,6 +52,7 @@ type osdMap struct {
 		Up, In   int
 		Weight   float64 // reweight
 		Affinity float64 `json:"primary_affinity"`
+		UpFrom   int64   `json:"up_from"` // map in which it came up last; 0: never
 	}
 }
 
