@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/parallelvirtualcluster/pvc/common/command"
+	"github.com/parallelvirtualcluster/pvc/common/errs"
 	"github.com/parallelvirtualcluster/pvc/common/view"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph"
 )
@@ -90,44 +92,51 @@ func (r *Reconciler) tell(err error) {
 // pass compares once. What is listed may be older than what a command does meanwhile:
 // its objects wait for the next pass.
 func (r *Reconciler) pass(ctx context.Context) error {
+	if _, stale := r.View.Stale(); stale {
+		return errs.Unavailablef("no connection to ZooKeeper")
+	}
 	var before map[string]bool
-	if err := r.read(ctx, func(s *view.Snapshot) { before = finished(s) }); err != nil {
-		return err
-	}
-	seen, err := observe(ctx, r.Cluster)
+	r.View.Read(func(s *view.Snapshot) { before = finished(s) })
+	seen, unread := observe(ctx, r.Cluster)
 	if seen == nil {
-		return fmt.Errorf("ask Ceph: %w", r.silent(ctx, err))
+		return fmt.Errorf("ask Ceph: %w", r.silent(ctx, unread))
 	}
-	var changes []change
-	if err := r.read(ctx, func(s *view.Snapshot) { changes = compare(s, seen, busySince(s, before)) }); err != nil {
+	changes, err := r.compare(ctx, seen, before)
+	if err != nil {
 		return err
 	}
-	words, werr := r.texts.changes(ctx, seen)
-	if werr != nil {
-		return werr
+	words, err := r.texts.changes(ctx, seen)
+	if err != nil {
+		return err
 	}
-	made, werr := r.writer.write(ctx, append(changes, words...))
+	made, err := r.writer.write(ctx, append(changes, words...))
 	r.texts.wrote(made)
 	for _, c := range made {
 		if c.news != "" {
 			r.Logger.Info("Ceph has changed, its record follows", "object", c.label(), "news", c.news)
 		}
 	}
-	if werr != nil {
-		return fmt.Errorf("write the records of storage: %w", werr)
+	if err != nil {
+		return fmt.Errorf("write the records of storage: %w", err)
 	}
-	return err
+	return unread
 }
 
-// read looks at records that are not older than the call.
-func (r *Reconciler) read(ctx context.Context, fn func(*view.Snapshot)) error {
+// compare finds what to write. Figures are bound to the versions of the records; before
+// anything comes or goes the records are read up to date, which costs a transaction.
+func (r *Reconciler) compare(ctx context.Context, seen *sight, before map[string]bool) (changes []change, err error) {
+	look := func() { r.View.Read(func(s *view.Snapshot) { changes = compare(s, seen, busySince(s, before)) }) }
+	look()
+	if !slices.ContainsFunc(changes, func(c change) bool { return c.news != "" }) {
+		return changes, nil
+	}
 	sctx, cancel := context.WithTimeout(ctx, syncTimeout)
 	defer cancel()
 	if err := r.View.Sync(sctx); err != nil {
-		return fmt.Errorf("read the records of storage: %w", err)
+		return nil, fmt.Errorf("read the records of storage: %w", err)
 	}
-	r.View.Read(fn)
-	return nil
+	look()
+	return changes, nil
 }
 
 // silent publishes instead of the status that Ceph does not answer. Records stay.

@@ -22,6 +22,8 @@ type Slot struct {
 	Hub     *watch.Hub // of the session's client
 	Queue   *command.Queue
 	Logger  *slog.Logger
+
+	began chan struct{} // for tests: closed when what stands in the slot was seen
 }
 
 const (
@@ -46,6 +48,8 @@ func (s *Slot) Run(ctx context.Context) error {
 			last = st.Mzxid
 			s.serve(ctx, text, st)
 			continue // the reply is looked at, and what may have been written since
+		case last < 0 && s.began != nil:
+			close(s.began)
 		}
 		last = st.Mzxid
 		select {

@@ -92,11 +92,11 @@ func decideVolumeAdd(n *note, found *ceph.Image, a command.VolumeAdd) (make bool
 }
 
 // fits refuses a size that is larger than what the pool has space for, as far as that is
-// known.
+// known: of a new pool it is not, until the reconciler has seen it.
 func (t *task) fits(pool string, size model.Size) (err error) {
 	t.executor.View.Read(func(s *view.Snapshot) {
 		p, there := s.Pool(pool)
-		if there && p.Stats != nil && p.Stats.Replicas > 0 && size > p.Stats.Free {
+		if there && p.Stats != nil && p.Stats.Free > 0 && size > p.Stats.Free {
 			err = errs.Conflictf("%s is more than the %s that pool %q has space for; force allows it", size, p.Stats.Free, pool)
 		}
 	})

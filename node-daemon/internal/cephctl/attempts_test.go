@@ -1,0 +1,273 @@
+package cephctl
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/parallelvirtualcluster/pvc/common/command"
+	"github.com/parallelvirtualcluster/pvc/common/coord/coordtest"
+	"github.com/parallelvirtualcluster/pvc/common/errs"
+	"github.com/parallelvirtualcluster/pvc/common/model"
+	"github.com/parallelvirtualcluster/pvc/common/schema"
+	"github.com/parallelvirtualcluster/pvc/common/view"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph/fake"
+)
+
+var lost = errs.New(errs.Unknown, "the answer was lost")
+
+// TestADecisionDependsOnWhatWasThereBefore lists what is found and what follows.
+func TestADecisionDependsOnWhatWasThereBefore(t *testing.T) {
+	image := func(name string, size uint64) *ceph.Image { return &ceph.Image{ID: "1", Name: name, Size: size} }
+	add := command.VolumeAdd{Pool: "p", Volume: "v", Size: 5}
+	rename := command.VolumeRename{Pool: "p", Volume: "v", Name: "w"}
+	begun := &note{Image: "1", Absent: true, Snapshot: 7}
+	withSnapshot := &ceph.Image{ID: "1", Name: "v", Snapshots: []ceph.Snapshot{{ID: 7, Name: "s"}}}
+	remade := &ceph.Image{ID: "1", Name: "v", Snapshots: []ceph.Snapshot{{ID: 8, Name: "s"}}}
+	kept := &ceph.Image{ID: "1", Name: "v", Snapshots: []ceph.Snapshot{{ID: 7, Name: "s", Protected: true}}}
+	const ok = errs.Kind(99)
+	for name, c := range map[string]struct {
+		decide func() (bool, error)
+		act    bool
+		kind   errs.Kind
+	}{
+		"add, nothing there":         {func() (bool, error) { return decideVolumeAdd(nil, nil, add) }, true, ok},
+		"add, taken":                 {func() (bool, error) { return decideVolumeAdd(nil, image("v", 5), add) }, false, errs.Conflict},
+		"add again, nothing there":   {func() (bool, error) { return decideVolumeAdd(begun, nil, add) }, true, ok},
+		"add again, done":            {func() (bool, error) { return decideVolumeAdd(begun, image("v", 5), add) }, false, ok},
+		"add again, somebody else's": {func() (bool, error) { return decideVolumeAdd(begun, image("v", 6), add) }, false, errs.Conflict},
+		"rename":                     {func() (bool, error) { return decideRename(nil, image("v", 5), rename) }, true, ok},
+		"rename to itself": {func() (bool, error) {
+			return decideRename(nil, image("w", 5), command.VolumeRename{Volume: "w", Name: "w"})
+		}, false, errs.Invalid},
+		"rename again, not done":          {func() (bool, error) { return decideRename(begun, image("v", 5), rename) }, true, ok},
+		"rename again, done":              {func() (bool, error) { return decideRename(begun, image("w", 5), rename) }, false, ok},
+		"rename again, by somebody else":  {func() (bool, error) { return decideRename(begun, image("x", 5), rename) }, false, errs.Conflict},
+		"rename again, gone":              {func() (bool, error) { return decideRename(begun, nil, rename) }, false, errs.NotFound},
+		"snapshot":                        {addSnapshot(nil, image("v", 5)), true, ok},
+		"snapshot, taken":                 {addSnapshot(nil, withSnapshot), false, errs.Conflict},
+		"snapshot again, not done":        {addSnapshot(begun, image("v", 5)), true, ok},
+		"snapshot again, done":            {addSnapshot(begun, withSnapshot), false, ok},
+		"snapshot again, image gone":      {addSnapshot(begun, nil), false, errs.NotFound},
+		"no snapshot":                     {removeSnapshot(nil, image("v", 5)), false, errs.NotFound},
+		"drop snapshot":                   {removeSnapshot(nil, withSnapshot), true, ok},
+		"drop snapshot, protected":        {removeSnapshot(nil, kept), false, errs.Conflict},
+		"drop snapshot again, not done":   {removeSnapshot(begun, withSnapshot), true, ok},
+		"drop snapshot again, done":       {removeSnapshot(begun, image("v", 5)), false, ok},
+		"drop snapshot again, remade":     {removeSnapshot(begun, remade), false, ok},
+		"drop snapshot again, image gone": {removeSnapshot(begun, nil), false, ok},
+		"pool":                            {addPool(nil, nil), true, ok},
+		"pool, taken":                     {addPool(nil, &ceph.Pool{PGs: 8}), false, errs.Conflict},
+		"pool again, done":                {addPool(begun, &ceph.Pool{PGs: 8}), true, ok},
+		"pool again, somebody else's":     {addPool(begun, &ceph.Pool{PGs: 9}), false, errs.Conflict},
+	} {
+		act, err := c.decide()
+		if act != c.act || (err == nil) != (c.kind == ok) || err != nil && !errs.Is(err, c.kind) {
+			t.Errorf("%s: act %v, %v", name, act, err)
+		}
+	}
+}
+
+func addSnapshot(n *note, i *ceph.Image) func() (bool, error) {
+	return func() (bool, error) {
+		made, err := decideSnapshotAdd(n, i, command.SnapshotAdd{Pool: "p", Volume: "v", Snapshot: "s"})
+		return made == nil && err == nil, err
+	}
+}
+
+func removeSnapshot(n *note, i *ceph.Image) func() (bool, error) {
+	return func() (bool, error) {
+		s, err := decideSnapshotRemove(n, i, command.SnapshotRemove{Pool: "p", Volume: "v", Snapshot: "s"})
+		return s != nil, err
+	}
+}
+
+func addPool(n *note, p *ceph.Pool) func() (bool, error) {
+	return func() (bool, error) {
+		err := decidePoolAdd(n, p, command.PoolAdd{Pool: "p", PGs: 8})
+		return err == nil, err
+	}
+}
+
+// deeds are the commands that change something, in an order in which each can be done,
+// and the call by which it is done.
+var deeds = []struct {
+	args   command.Args
+	method fake.Method
+}{
+	{command.PoolAdd{Pool: "vms", PGs: 8}, fake.CreatePool},
+	{command.VolumeAdd{Pool: "vms", Volume: "a", Size: 8 * mib}, fake.CreateImage},
+	{command.VolumeResize{Pool: "vms", Volume: "a", Size: 16 * mib}, fake.ResizeImage},
+	{command.SnapshotAdd{Pool: "vms", Volume: "a", Snapshot: "s"}, fake.CreateSnapshot},
+	{command.SnapshotRemove{Pool: "vms", Volume: "a", Snapshot: "s"}, fake.RemoveSnapshot},
+	{command.VolumeRename{Pool: "vms", Volume: "a", Name: "b"}, fake.RenameImage},
+	{command.VolumeRemove{Pool: "vms", Volume: "b"}, fake.RemoveImage},
+	{command.PoolRemove{Pool: "vms"}, fake.RemovePool},
+}
+
+// TestALostAnswerIsLookedForAndNothingIsDoneTwice has every answer of Ceph to a change
+// vanish: the second attempt finds that it was done.
+func TestALostAnswerIsLookedForAndNothingIsDoneTwice(t *testing.T) {
+	c := fake.NewWorld().Connect()
+	for _, d := range deeds {
+		var written json.RawMessage
+		attempt := func(n int) error {
+			task := bareTask(c)
+			task.Number, task.Remember = n, func(_ context.Context, v any) (err error) { written, err = json.Marshal(v); return err }
+			if written != nil {
+				task.note = &note{}
+				if err := json.Unmarshal(written, task.note); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err := task.run(t.Context(), d.args)
+			return err
+		}
+		before := c.Calls(d.method)
+		c.LoseAnswer(d.method, lost)
+		if err := attempt(1); !errs.Is(err, errs.Unknown) {
+			t.Errorf("%s, answer lost: %v", d.args.Verb(), err)
+		}
+		c.LoseAnswer(d.method, nil)
+		if err := attempt(2); err != nil {
+			t.Errorf("%s, again: %v", d.args.Verb(), err)
+		}
+		if n := c.Calls(d.method) - before; n != 1 {
+			t.Errorf("%s: %s was called %d times", d.args.Verb(), d.method, n)
+		}
+	}
+}
+
+// TestACommandEndsOnceWhereverItsExecutorIsLost has the executor freeze right before and
+// after its call to Ceph, for every verb; another host takes over, then it goes on.
+func TestACommandEndsOnceWhereverItsExecutorIsLost(t *testing.T) {
+	for _, step := range []string{"within", command.StepExecuted} { // the others know nothing of verbs: package command tries them
+		t.Run(step, func(t *testing.T) { t.Parallel(); loseExecutors(t, step) })
+	}
+}
+
+func loseExecutors(t *testing.T, step string) {
+	l := newLab(t)
+	world := fake.NewWorld()
+	for n, d := range deeds {
+		name := fmt.Sprintf("hv%d", n+2)
+		c := world.Connect()
+		h := l.host(name, c)
+		reached := h.hold(step)
+		if step == "within" {
+			c.Before(d.method, func(string) { h.step(step) })
+		}
+		sent, err := l.queue.Submit(t.Context(), command.Request{Args: d.args, Node: name, Any: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		reach(t, step, reached)
+		rescue := l.host(fmt.Sprintf("rescue%d", n), world.Connect())
+		h.proxy.Stall()
+		ctx, cancel := context.WithTimeout(t.Context(), coordtest.Patience)
+		_, err = l.queue.Wait(ctx, sent)
+		cancel()
+		if err != nil {
+			t.Fatalf("%s, executor lost at %s: %v", d.args.Verb(), step, err)
+		}
+		before := l.keys(schema.Ceph)
+		h.proxy.Flow()
+		h.openGates()
+		reach(t, "the end of its registration", h.session.Lost())
+		h.stop()
+		rescue.stop()
+		rescue.session.client.Close()
+		if after := l.keys(schema.Ceph); !slices.Equal(before, after) {
+			t.Errorf("%s: the lost executor changed records: %v, then %v", d.args.Verb(), before, after)
+		}
+	}
+	if left := l.keys(schema.CephVolumes); len(left) > 0 {
+		t.Errorf("records are left: %v", left)
+	}
+}
+
+// TestAReCreatedImageIsSafeFromTheFirstRemoval: the executor of a removal is stopped right
+// before the call, the command is taken over, the user makes the volume again, and the
+// executor goes on.
+func TestAReCreatedImageIsSafeFromTheFirstRemoval(t *testing.T) {
+	l := newLab(t)
+	_, hosts, clients := l.fakeHosts("hv1", "hv2")
+	l.must(command.PoolAdd{Pool: "vms", PGs: 8})
+	l.must(command.VolumeAdd{Pool: "vms", Volume: "a", Size: 8 * mib})
+	reached := hosts[0].hold("within")
+	clients[0].Before(fake.RemoveImage, func(string) { hosts[0].step("within") })
+	sent, err := l.queue.Submit(t.Context(), command.Request{Args: command.VolumeRemove{Pool: "vms", Volume: "a"}, Node: "hv1", Any: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reach(t, "the removal", reached)
+	hosts[0].proxy.Stall()
+	if _, err := l.queue.Wait(t.Context(), sent); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.queue.Do(t.Context(), command.Request{Args: command.VolumeAdd{Pool: "vms", Volume: "a", Size: 4 * mib}, Node: "hv2"}); err != nil {
+		t.Fatal(err)
+	}
+	again, err := clients[1].Image(t.Context(), "vms", "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosts[0].proxy.Flow()
+	hosts[0].openGates()
+	reach(t, "the end of its registration", hosts[0].session.Lost())
+	hosts[0].stop()
+	if now, err := clients[1].Image(t.Context(), "vms", "a"); err != nil || now.ID != again.ID {
+		t.Errorf("the new image is %+v, %v", now, err)
+	}
+	l.until(l.view, "the new record", func(s *view.Snapshot) bool {
+		v, ok := s.Volume("vms", "a")
+		return ok && v.Stats != nil && v.Stats.ID == again.ID
+	})
+}
+
+// TestUnavailableIsOnlyWhatChangedNothing: once an attempt has begun to change something,
+// the next one finds out.
+func TestUnavailableIsOnlyWhatChangedNothing(t *testing.T) {
+	c := fake.NewWorld().Connect()
+	down := errs.Unavailablef("Ceph does not answer")
+	e := &Executor{Cluster: c, View: view.New(view.Options{}), Logger: quiet}
+	me, err := e.Client(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		number int
+		note   *note
+		client string
+		want   errs.Kind
+	}{
+		"first attempt":                   {1, nil, me, errs.Unavailable},
+		"later one, nothing begun":        {2, nil, me, errs.Unavailable},
+		"later one":                       {2, &note{}, me, errs.Unknown},
+		"connection replaced underneath":  {1, nil, "192.0.2.9:0/1", errs.Unknown},
+		"first attempt after it was sent": {1, &note{}, me, errs.Unavailable},
+	} {
+		k := &task{executor: e, Attempt: command.Attempt{Number: tt.number, Client: tt.client}, note: tt.note}
+		if got := k.settle(t.Context(), down); !errs.Is(got, tt.want) {
+			t.Errorf("%s: %v, want %v", name, got, tt.want)
+		}
+	}
+	k := &task{executor: e, Attempt: command.Attempt{Number: 2}, note: &note{}}
+	for _, err := range []error{nil, errs.Conflictf("no"), lost} {
+		if got := k.settle(t.Context(), err); got != err {
+			t.Errorf("%v became %v", err, got)
+		}
+	}
+}
+
+func TestWhatCannotBeReadOfAnEarlierAttemptStopsTheNext(t *testing.T) {
+	c := fake.NewWorld().Connect()
+	e := &Executor{Cluster: c, View: view.New(view.Options{}), Logger: quiet}
+	_, err := e.Execute(t.Context(), &model.Command{Verb: "volume_remove", Args: []byte(`{"pool":"p","volume":"v"}`)}, command.Attempt{Number: 2, Note: []byte(`[]`)})
+	if !errs.Is(err, errs.Internal) || c.Calls(fake.RemoveImage) > 0 {
+		t.Errorf("%v", err)
+	}
+}
