@@ -40,6 +40,12 @@ func (s *storage) guests(d *daemon) *guestStorage {
 	return &guestStorage{Calls: s.cluster, hypervisor: d.hypervisor, config: d.config.Ceph, log: d.log.Logger}
 }
 
+// Ready implements vmctl.Storage: the OSD map comes from a monitor.
+func (g *guestStorage) Ready(ctx context.Context) error {
+	_, err := g.Flags(ctx)
+	return err
+}
+
 // Key implements vmctl.Storage. The keyring is read each time: keys are exchanged while
 // the daemon runs.
 func (g *guestStorage) Key(ctx context.Context) error {

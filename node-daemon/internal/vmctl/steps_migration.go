@@ -179,6 +179,9 @@ func (c *Controller) expect(ctx context.Context, j *job) (before []string, err e
 	if c.o.Storage == nil {
 		return nil, errs.Conflictf("this host does not look after storage (enable_storage is off)")
 	}
+	if err := c.o.Storage.Ready(ctx); err != nil {
+		return nil, err
+	}
 	if err := c.o.Storage.Key(ctx); err != nil {
 		return nil, err
 	}

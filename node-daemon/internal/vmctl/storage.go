@@ -17,6 +17,9 @@ import (
 
 // Storage is what the guests of this host need of Ceph.
 type Storage interface {
+	// Ready asks whether a client that comes anew is let in: a Ceph whose monitors hang
+	// still serves those that it has. No is errs.Unavailable.
+	Ready(ctx context.Context) error
 	// Key makes sure that the hypervisor has the key of the guests' Ceph user.
 	Key(ctx context.Context) error
 	// Image and Watchers are those of ceph.Calls.
@@ -67,6 +70,11 @@ func (c *Controller) resolve(ctx context.Context, m media) (d disks, err error) 
 	d.own, d.shared = m.own, m.shared
 	if m.key && c.o.Storage == nil {
 		return d, errs.Conflictf("it has RBD disks, and this host does not look after storage (enable_storage is off)")
+	}
+	if m.key {
+		if err := c.o.Storage.Ready(ctx); err != nil {
+			return d, err
+		}
 	}
 	for _, i := range m.rbd {
 		image, err := c.image(ctx, i.Name)
@@ -126,6 +134,9 @@ func (c *Controller) clients(ctx context.Context, images []string, notIts ...str
 		}
 		its := slices.DeleteFunc(slices.Clone(watchers), func(a string) bool { return slices.Contains(notIts, a) })
 		if len(its) == 0 {
+			if err := c.o.Storage.Ready(ctx); err != nil {
+				return nil, err // the guest is still waiting
+			}
 			return nil, fmt.Errorf("image %s: %w", image, errNotOpen)
 		}
 		all = append(all, its...)

@@ -71,6 +71,11 @@ func (h *labHost) Key(ctx context.Context) error {
 	return ctx.Err()
 }
 
+func (h *labHost) Ready(ctx context.Context) error {
+	_, err := h.Flags(ctx)
+	return err
+}
+
 func newLabCeph(t *testing.T, volumes ...string) *labCeph {
 	t.Helper()
 	c := &labCeph{t: t, world: cephfake.NewWorld(), images: map[string]ceph.Image{}, opened: map[string][]string{}, keys: map[string]int{}, hosts: map[string]*labHost{}}
@@ -304,7 +309,7 @@ func TestAGuestWhoseClientsCannotBeListedWaitsForCephWithoutRunning(t *testing.T
 	l.world.Host("hv1").Before(fake.CreatePaused, func(uuid string) {
 		l.ceph.open(uuid)
 		host.Fail(cephfake.Watchers, away)
-		host.Fail(cephfake.Image, away)
+		host.Fail(cephfake.Flags, away)
 	})
 	if _, err := l.rules.SetVMState(t.Context(), cluster.SetVMState{VM: "web1", State: "start"}); err != nil {
 		t.Fatal(err)
@@ -318,7 +323,26 @@ func TestAGuestWhoseClientsCannotBeListedWaitsForCephWithoutRunning(t *testing.T
 	}
 	l.world.Host("hv1").Before(fake.CreatePaused, l.ceph.open)
 	host.Fail(cephfake.Watchers, nil)
-	host.Fail(cephfake.Image, nil)
+	host.Fail(cephfake.Flags, nil)
+	l.runsOn(uuid, "hv1")
+}
+
+// The monitors hang after the claim was taken: QEMU does not come up.
+func TestAGuestThatDoesNotGetToItsImageIsGivenUpAndWaits(t *testing.T) {
+	l := newLabOn(t, newLabCeph(t, "a"), "hv1")
+	l.recordVolumes()
+	uuid := l.onCeph("web1", "hv1", "a")
+	host := l.ceph.hosts["hv1"]
+	l.world.Host("hv1").Before(fake.CreatePaused, func(string) { host.Fail(cephfake.Flags, errs.Unavailablef("no monitor")) })
+	if _, err := l.rules.SetVMState(t.Context(), cluster.SetVMState{VM: "web1", State: "start"}); err != nil {
+		t.Fatal(err)
+	}
+	l.until("it is given up, and waits", func(s *view.Snapshot) bool {
+		vm, _ := s.VM(uuid)
+		return vm.State == model.VMStart && vm.Claim == nil && strings.HasPrefix(vm.FailedReason, notStarted) && strings.Contains(vm.FailedReason, "no monitor")
+	})
+	l.world.Host("hv1").Before(fake.CreatePaused, l.ceph.open)
+	host.Fail(cephfake.Flags, nil)
 	l.runsOn(uuid, "hv1")
 }
 

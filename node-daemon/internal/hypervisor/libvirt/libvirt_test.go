@@ -2,8 +2,11 @@ package libvirt
 
 import (
 	"context"
+	"net"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +33,7 @@ func TestOnRealHosts(t *testing.T) {
 	t.Run("ConnectionsAreGivenBack", r.connections)
 	t.Run("ConcurrentCallsOutliveTheirConnection", r.concurrent)
 	t.Run("DeadPeerHoldsUpNobody", r.deadPeer)
+	t.Run("QEMUThatDoesNotComeUpHoldsUpNobody", r.stuckStart)
 	t.Run("StuckQEMUDoesNotHoldUpTheList", r.stuckQEMU)
 }
 
@@ -283,4 +287,44 @@ func given(s *session) bool {
 		closeConn(s.conn)
 	}
 	return s == nil
+}
+
+// stuckStart creates a guest whose disk is a server that takes connections and says
+// nothing, as a Ceph cluster does whose monitors hang.
+func (r *rig) stuckStart(t *testing.T) {
+	socket := filepath.Join(r.cluster.SharedDir(), "silent.sock")
+	silent, err := net.Listen("unix", socket)
+	must(t, err)
+	defer silent.Close()
+	must(t, os.Chmod(socket, 0o666))
+	uuid, xml := r.guest(t, false)
+	disk := "<disk type='network' device='disk'><driver name='qemu' type='raw'/><source protocol='nbd' name='x'><host transport='unix' socket='" + socket +
+		"'/></source><target dev='vda' bus='virtio'/></disk>"
+	d := r.drivers[0]
+	created := make(chan error, 1)
+	go func() {
+		created <- d.CreatePaused(context.WithoutCancel(t.Context()), strings.Replace(xml, "</devices>", disk+"</devices>", 1))
+	}()
+	conn, err := silent.Accept() // QEMU has begun
+	must(t, err)
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	dom, err := d.Lookup(ctx, uuid)
+	if err != nil || dom.State != hypervisor.Paused || dom.Pause != hypervisor.PausedStart {
+		t.Errorf("a guest that does not come up: %+v, %v", dom, err)
+	}
+	if _, err := d.List(ctx); err != nil {
+		t.Errorf("the list: %v", err)
+	}
+	must(t, d.Destroy(t.Context(), uuid))
+	select {
+	case err := <-created:
+		if err == nil {
+			t.Error("it was created after all")
+		}
+	case <-time.After(conformance.Patience):
+		t.Error("the request to create it is not answered although it was destroyed")
+	}
+	waitFor(t, d, uuid, "absent", func(d hypervisor.Domain) bool { return d.State == hypervisor.Absent })
 }

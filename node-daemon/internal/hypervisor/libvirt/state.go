@@ -86,6 +86,12 @@ func readState(dom *lv.Domain, d *hypervisor.Domain) error {
 // "migrating", and a guest that was created paused, has arrived paused or was
 // suspended is "paused by user".
 func readPause(dom *lv.Domain, reason lv.DomainPausedReason, d *hypervisor.Domain) error {
+	if reason == lv.DOMAIN_PAUSED_STARTING_UP {
+		// QEMU is not there yet, and may not be for long: it opens its disks first. Until
+		// then libvirt answers no question about jobs.
+		d.Pause = hypervisor.PausedStart
+		return nil
+	}
 	job, err := readJob(dom)
 	if err != nil {
 		return err
@@ -98,8 +104,6 @@ func readPause(dom *lv.Domain, reason lv.DomainPausedReason, d *hypervisor.Domai
 		// Without a job it is a source whose libvirtd was killed at the end of the
 		// transfer; that of a target kills its guest.
 		d.Pause = hypervisor.PausedOutgoing
-	case reason == lv.DOMAIN_PAUSED_STARTING_UP:
-		d.Pause = hypervisor.PausedStart
 	case reason == lv.DOMAIN_PAUSED_USER:
 		d.Pause = askQEMU(dom)
 	case reason == lv.DOMAIN_PAUSED_IOERROR, reason == lv.DOMAIN_PAUSED_WATCHDOG, reason == lv.DOMAIN_PAUSED_CRASHED:
