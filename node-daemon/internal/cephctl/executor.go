@@ -13,6 +13,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/model"
 	"github.com/parallelvirtualcluster/pvc/common/view"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/cephctl/osd"
 )
 
 // Executor does what commands say. Its Client, Fence, Execute and Long are for a
@@ -23,12 +24,15 @@ type Executor struct {
 	View *view.View
 	// Users returns the VMs whose documents name a volume of a pool, as sentences'
 	// subjects ("VM web1"), by the volume's name.
-	Users  func(ctx context.Context, pool string) (map[string][]string, error)
+	Users func(ctx context.Context, pool string) (map[string][]string, error)
+	// OSDs makes and removes those of this host.
+	OSDs   *osd.Host
 	Logger *slog.Logger
 }
 
 // verbs are those that Execute knows.
 var verbs = map[command.Verb]bool{
+	command.VerbOSDAdd: true, command.VerbOSDRemove: true,
 	command.VerbOSDIn: true, command.VerbOSDOut: true, command.VerbOSDSet: true, command.VerbOSDUnset: true,
 	command.VerbPoolAdd: true, command.VerbPoolRemove: true,
 	command.VerbVolumeAdd: true, command.VerbVolumeResize: true, command.VerbVolumeRename: true, command.VerbVolumeRemove: true,
@@ -55,7 +59,7 @@ func (e *Executor) Fence(ctx context.Context, client string) error {
 // Long tells the commands that may take minutes.
 func (e *Executor) Long(c *command.Command) bool {
 	switch command.Verb(c.Verb) {
-	case command.VerbPoolRemove, command.VerbVolumeRemove, command.VerbSnapshotRemove:
+	case command.VerbOSDAdd, command.VerbOSDRemove, command.VerbPoolRemove, command.VerbVolumeRemove, command.VerbSnapshotRemove:
 		return true
 	case command.VerbVolumeResize: // what is cut off is removed object by object
 		args, err := command.ParseArgs(c)
@@ -97,10 +101,15 @@ type note struct {
 	Size     model.Size `json:"size,omitempty"`  // of the image
 	Snapshot uint64     `json:"snapshot,omitempty"`
 	Absent   bool       `json:"absent,omitempty"` // the object was not there
+	OSD      *osd.Noted `json:"osd,omitempty"`
 }
 
 func (t *task) run(ctx context.Context, args command.Args) (command.Outcome, error) {
 	switch a := args.(type) {
+	case command.OSDAdd:
+		return t.osdAdd(ctx, a)
+	case command.OSDRemove:
+		return t.osdRemove(ctx, a)
 	case command.OSDIn:
 		return t.osdMark(ctx, a.OSD, true)
 	case command.OSDOut:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -46,17 +47,23 @@ func observe(ctx context.Context, c ceph.Calls) (*sight, error) {
 	return s, s.readImages(ctx, c)
 }
 
-// poolsParallel is how many pools are listed at the same time.
-const poolsParallel = 4
+const (
+	// poolsParallel is how many pools are surveyed at the same time.
+	poolsParallel = 4
+	// surveyTimeout bounds all surveys of a pass: the first one opens every image.
+	surveyTimeout = 2 * time.Minute
+)
 
 func (s *sight) readImages(ctx context.Context, c ceph.Calls) error {
+	ctx, cancel := context.WithTimeout(ctx, surveyTimeout)
+	defer cancel()
 	var mu sync.Mutex
 	var failures []error
 	var reading errgroup.Group
 	reading.SetLimit(poolsParallel)
 	for _, p := range s.pools {
 		reading.Go(func() error {
-			images, err := c.Images(ctx, p.Name)
+			images, err := c.Survey(ctx, p.Name)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {

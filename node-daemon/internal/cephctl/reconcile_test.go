@@ -114,7 +114,7 @@ func TestNothingDisappearsWhileCephDoesNotAnswer(t *testing.T) {
 	}
 	before := l.keys(schema.Ceph)
 	down := errs.Unavailablef("no monitor answers")
-	for _, m := range []fake.Method{fake.Pools, fake.Images, fake.OSDs, fake.Status} {
+	for _, m := range []fake.Method{fake.Pools, fake.Survey, fake.OSDs, fake.Status} {
 		clients[0].Fail(m, down)
 		if s := said.after(t, 2); !strings.Contains(s, "no monitor answers") {
 			t.Errorf("%s fails: %q", m, s)

@@ -173,6 +173,21 @@ func (e *edit) putOSDStats(id int, host string, stats model.OSDStats) {
 	e.set(schema.OSD(id, schema.StorageStats), have, old.Stats != nil, data, old.Versions.Stats)
 }
 
+// recordOSD writes the record of an OSD that was made on a device of a host.
+func (e *edit) recordOSD(o ceph.OSD, node, device string) {
+	e.putOSD(o)
+	old, there := e.s.OSD(o.ID)
+	if !there {
+		e.txn.Set(schema.OSD(o.ID, schema.OSDNode), []byte(node), coord.AnyVersion)
+		e.txn.Set(schema.OSD(o.ID, schema.OSDDevice), []byte(device), coord.AnyVersion)
+		return
+	}
+	if old.Node != node && old.Node != "" { // else putOSD has set it
+		e.txn.Set(schema.OSD(o.ID, schema.OSDNode), []byte(node), old.Versions.Node)
+	}
+	e.set(schema.OSD(o.ID, schema.OSDDevice), old.Device, true, []byte(device), old.Versions.Device)
+}
+
 func (e *edit) dropOSD(id int) {
 	o, there := e.s.OSD(id)
 	if !there {

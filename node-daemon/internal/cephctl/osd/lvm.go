@@ -81,6 +81,9 @@ func (l *Local) makeVolume(ctx context.Context, device string, o Identity) (stri
 	if err != nil {
 		return "", err
 	}
+	if v != nil && v.tags["block_uuid"] == "" {
+		return v.path, l.tagUUID(ctx, v.path)
+	}
 	if v != nil {
 		return v.path, nil
 	}
