@@ -2,18 +2,22 @@ package app
 
 import (
 	"context"
+	"os"
 	"slices"
 	"sync"
 
 	"github.com/parallelvirtualcluster/pvc/common/command"
 	"github.com/parallelvirtualcluster/pvc/common/coord/zk"
+	"github.com/parallelvirtualcluster/pvc/common/run"
 	"github.com/parallelvirtualcluster/pvc/common/service"
 	"github.com/parallelvirtualcluster/pvc/common/view"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph/rados"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/cephctl"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/cephctl/osd"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/liveness"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/primary"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/units"
 )
 
 // storage is the part of the daemon that works with Ceph. It lives as long as the daemon.
@@ -73,10 +77,20 @@ const (
 
 // worker executes commands for as long as a registration lasts.
 func (s *storage) worker(d *daemon, session *liveness.Session) *command.Worker {
-	e := &cephctl.Executor{Cluster: s.cluster, View: s.view, Users: cephctl.Users(session.Client()), Logger: d.log.Logger}
+	e := &cephctl.Executor{
+		Cluster: s.cluster, View: s.view, Users: cephctl.Users(session.Client()), OSDs: d.osds(session.Node()), Logger: d.log.Logger,
+	}
 	return &command.Worker{
 		Session: session, View: s.view, Client: e.Client, Fence: e.Fence, Execute: e.Execute,
 		Parallel: parallelCommands, Long: e.Long, ParallelLong: parallelLongCommands, Step: hold, Logger: d.log.Logger,
+	}
+}
+
+// osds makes and removes the OSDs of this host.
+func (d *daemon) osds(node string) *osd.Host {
+	return &osd.Host{
+		Node: node, Disks: &osd.Local{Run: run.System{}, Conf: d.config.Ceph.ConfigFile},
+		Units: units.New(os.Getenv(units.SocketEnv), run.System{}), Step: hold,
 	}
 }
 

@@ -32,7 +32,7 @@ type Units interface {
 
 // SocketEnv is the environment variable by which a testbed host tells pvcd where its
 // supervisor listens. It is not set on a machine with systemd.
-const SocketEnv = "PVC_UNITS_SOCKET"
+const SocketEnv = "PVC_UNIT_SOCKET"
 
 // New returns the units of this host: those of the supervisor that listens on the socket
 // (see SocketEnv), or, without one, those of systemd.
@@ -48,7 +48,7 @@ const suffix = ".service"
 
 // name is an instance of a template. An argument cannot begin with a dash in it, and
 // there is nothing that systemd would take for a pattern.
-var name = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}@[A-Za-z0-9_-]{1,40}\.service$`)
+var name = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}@[A-Za-z0-9_-]{1,60}\.service$`)
 
 // Check says whether a text is the name of a unit that can be asked for.
 func Check(unit string) error {
