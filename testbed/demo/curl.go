@@ -20,6 +20,11 @@ func curl(headerFile string, args ...string) []string {
 // execute prints argv as a line for a shell, runs exactly that argv and prints
 // what it answers. The error of a call that the API refuses names the answer.
 func execute(ctx context.Context, out io.Writer, argv []string) ([]byte, error) {
+	return executeAnd(ctx, out, argv, func(answer []byte) { fmt.Fprintln(out, strings.TrimRight(string(answer), "\n")) })
+}
+
+// executeAnd is execute that leaves it to show what is printed of an answer.
+func executeAnd(ctx context.Context, out io.Writer, argv []string, show func(answer []byte)) ([]byte, error) {
 	fmt.Fprintln(out, "$", shellLine(argv))
 	var answer, words bytes.Buffer
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
@@ -27,7 +32,7 @@ func execute(ctx context.Context, out io.Writer, argv []string) ([]byte, error) 
 	begin := time.Now()
 	err := withProgress(out, func() error { return cmd.Run() })
 	if answer.Len() > 0 {
-		fmt.Fprintln(out, strings.TrimRight(answer.String(), "\n"))
+		show(answer.Bytes())
 	}
 	if took := time.Since(begin); took > time.Second {
 		fmt.Fprintf(out, "  (%.1f s)\n", took.Seconds())

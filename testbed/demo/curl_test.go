@@ -52,3 +52,20 @@ func TestLastTick(t *testing.T) {
 		}
 	}
 }
+
+func TestLastRecord(t *testing.T) {
+	const one, two = "0451852e-1849-4c77-8be3-472593eadbd2", "11111111-1849-4c77-8be3-472593eadbd2"
+	for text, want := range map[string]struct {
+		n    int
+		boot string
+	}{
+		"SEQ " + one + " 8\r\nPING x answers\r\nSEQ " + one + " 9\r\nDISK vda 1\r\n": {9, one},
+		"SEQ " + one + " 8\nSEQ " + two + " 1\nSEQ " + two + " 2":                    {1, two}, // a line without its end may go on
+		"SEQ failed: 7\n": {0, ""},
+		"":                {0, ""},
+	} {
+		if n, boot := lastRecord(text); n != want.n || boot != want.boot {
+			t.Errorf("lastRecord(%q) = %d, %q", text, n, boot)
+		}
+	}
+}

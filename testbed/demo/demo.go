@@ -41,7 +41,9 @@ type show struct {
 	cluster *testbed.Cluster
 	api     testbed.API
 	out     io.Writer
-	counter int // last number seen on the tiny guest's console
+	counter int    // last number seen on the tiny guest's console
+	written int    // last record that the Linux guest has told of
+	boot    string // boot id of its kernel
 }
 
 // Run shows the main job on a fresh cluster of at least two hosts and leaves the
@@ -55,10 +57,14 @@ func Run(ctx context.Context, c *testbed.Cluster, out io.Writer) error {
 		{"Guests to run: a tiny kernel that counts seconds, and Linux", s.makeGuests},
 		{"The cluster, as its HTTP API shows it", s.lookAround},
 		{"A virtual network with DHCP, and an address that is kept for a guest", s.network},
-		{"Define the guests, on different hosts", s.define},
+		{"A pool in the Ceph cluster, and a volume in it", s.makeVolume},
+		{"Define the guests, on different hosts; the disk of one is the volume", s.define},
 		{"Start them", s.start},
 		{"Their serial consoles", s.consoles},
 		{"The two Linux guests, on two hosts, have addresses and reach each other", s.connected},
+		{"The guest writes to its volume: a snapshot meanwhile, and more space, which it sees", s.snapshotAndGrow},
+		{"What Ceph says of itself", s.storageStatus},
+		{"Live migration, there and back, while it writes", s.moveWriter},
 		{"Live migration: the tiny guest goes to another host and keeps counting", s.migrate},
 		{"Flush a host: its guests go elsewhere", s.flush},
 		{"The host is ready again: its guests come home", s.ready},
@@ -87,16 +93,12 @@ func (s *show) makeGuests(ctx context.Context) error {
 	if images, err = images.CopyTo(filepath.Join(s.cluster.SharedDir(), "images")); err != nil {
 		return err
 	}
-	disk := filepath.Join(s.cluster.SharedDir(), linux+".img")
-	if err := guest.MakeDisk(disk, 1<<20); err != nil {
-		return err
-	}
 	tinyXML := guest.Tick(guest.Options{Name: tiny, Images: images, Log: consoleLog(tiny)})
 	if err := os.WriteFile(s.xmlFile(tiny), []byte(tinyXML), 0o644); err != nil {
 		return err
 	}
-	linuxXML := guest.Linux(guest.Options{Name: linux, Images: images, Log: consoleLog(linux), Disk: disk, Bridge: "vmbr" + vni,
-		Args: "host=" + linux + " ping=" + webAddress})
+	linuxXML := guest.Linux(guest.Options{Name: linux, Images: images, Log: consoleLog(linux), RBD: s.disk(), Seq: writePause, Bridge: "vmbr" + vni,
+		Args: "sizes host=" + linux + " ping=" + webAddress})
 	if err := os.WriteFile(s.xmlFile(linux), []byte(linuxXML), 0o644); err != nil {
 		return err
 	}
@@ -159,11 +161,7 @@ func (s *show) consoles(ctx context.Context) error {
 	if err := s.counts(ctx); err != nil {
 		return err
 	}
-	if err := s.waitConsole(ctx, linux, func(text string) bool { return strings.Contains(text, "HB 2 ") }); err != nil {
-		return err
-	}
-	_, err := s.console(ctx, linux, 6)
-	return err
+	return s.writesOn(ctx, 6)
 }
 
 // connected waits until each of the two has an answer: from the other, and from the
@@ -225,9 +223,22 @@ func (s *show) get(ctx context.Context, path string) ([]byte, error) {
 	return execute(ctx, s.out, curl(s.cluster.TokenHeaderFile(), s.api.URL+path))
 }
 
+// getQuietly shows a GET without its answer.
+func (s *show) getQuietly(ctx context.Context, path string) ([]byte, error) {
+	return executeAnd(ctx, s.out, curl(s.cluster.TokenHeaderFile(), s.api.URL+path), func([]byte) {})
+}
+
 // post shows a POST with the values given as name=value.
 func (s *show) post(ctx context.Context, path string, values ...string) error {
+	return s.send(ctx, http.MethodPost, path, values...)
+}
+
+// send shows a request with the values given as name=value.
+func (s *show) send(ctx context.Context, method, path string, values ...string) error {
 	var args []string
+	if method != http.MethodPost { // which -d stands for
+		args = []string{"-X", method}
+	}
 	for _, v := range values {
 		args = append(args, "-d", v)
 	}
@@ -265,10 +276,15 @@ func (s *show) console(ctx context.Context, vm string, lines int) (string, error
 		return "", err
 	}
 	text, err := consoleText(body)
+	s.lines(text)
+	return text, err
+}
+
+// lines shows a text of several lines.
+func (s *show) lines(text string) {
 	for line := range strings.Lines(text) {
 		fmt.Fprintf(s.out, "  | %s\n", strings.TrimRight(line, "\r\n"))
 	}
-	return text, err
 }
 
 // waitConsole waits until a guest's console holds what it should.
@@ -332,9 +348,10 @@ Try next, in this or another shell:
   bin/pvc-testbed kill pvcd 1                 its guests do not notice; it is started again
   bin/pvc-testbed exec %[6]s virsh list          what runs on a host
   bin/pvc-testbed exec %[6]s virsh console %[4]s  a guest's terminal; leave it with Ctrl-]
+  bin/pvc-testbed exec %[6]s rbd ls -l %[7]s        what Ceph's own tools see
 
 Stop it:  make demo-down
-`, s.api.URL, s.api.Token, s.cluster.TokenHeaderFile(), tiny, linux, host)
+`, s.api.URL, s.api.Token, s.cluster.TokenHeaderFile(), tiny, linux, host, pool)
 	return err
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/parallelvirtualcluster/pvc/testbed"
+	"github.com/parallelvirtualcluster/pvc/testbed/ceph"
 	"github.com/parallelvirtualcluster/pvc/testbed/demo"
 	"github.com/parallelvirtualcluster/pvc/testbed/ensemble"
 	"github.com/parallelvirtualcluster/pvc/testbed/host"
@@ -22,22 +23,24 @@ func TestDemoShowsTheMainJobAndItsLinesCanBePasted(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("hosts are namespaces: root is needed")
 	}
-	if missing := host.MissingTools(); len(missing) > 0 || ensemble.Missing() != "" {
-		t.Skip("missing programs:", missing, ensemble.Missing())
+	if missing := host.MissingTools(); len(missing) > 0 || ensemble.Missing() != "" || ceph.Missing() != "" {
+		t.Skip("missing programs:", missing, ensemble.Missing(), ceph.Missing())
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
 	bin := t.TempDir()
 	must(t, testbed.BuildDaemons(ctx, bin))
-	c, err := testbed.Up(ctx, testbed.Options{Prefix: "de", Binaries: bin, Networking: true})
+	c, err := testbed.Up(ctx, testbed.Options{Prefix: "de", Binaries: bin, Networking: true, Storage: true})
 	must(t, err)
 	t.Cleanup(func() { must(t, c.Down(context.Background())) })
 	var out bytes.Buffer
 	if err := demo.Run(ctx, c, &out); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
-	if text := out.String(); !strings.Contains(text, "the counter went on") || !strings.Contains(text, "make demo-down") {
-		t.Errorf("the demonstration shows\n%s", text)
+	for _, shown := range []string{"the counter went on", "it went on writing", "DISK vda 65536", "HEALTH_", "make demo-down"} {
+		if !strings.Contains(out.String(), shown) {
+			t.Errorf("the demonstration does not show %q:\n%s", shown, out.String())
+		}
 	}
 	// Lines with GET change nothing, so that they can be tried again.
 	lines := regexp.MustCompile(`(?m)^\$ (curl .*/api/v1\S*)$`).FindAllStringSubmatch(out.String(), -1)

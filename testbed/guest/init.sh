@@ -4,6 +4,7 @@
 #   seq=MS  write a sequence every MS milliseconds   hb=S  heartbeat every S seconds (default 1)
 #   ip=A/L  static address on eth0                   noacpi  ignore the power button
 #   host=N  host name told to the DHCP server        ping=A  ping an address once a second
+#   sizes   tell the size of the disk when it changes, in sectors of 512 bytes
 # Lines on the console: poweroff, reboot, panic, or any command of busybox.
 PATH=/bin
 mount -t proc proc /proc
@@ -11,7 +12,7 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev 2>/dev/null
 for module in /modules/*; do insmod "$module"; done
 
-hb=1 seq='' ip='' acpi=1 host='' peer=''
+hb=1 seq='' ip='' acpi=1 host='' peer='' sizes=0
 read -r line < /proc/cmdline
 for word in $line; do
   case $word in
@@ -21,6 +22,7 @@ for word in $line; do
     host=*) host=${word#*=} ;;
     ping=*) peer=${word#*=} ;;
     noacpi) acpi=0 ;;
+    sizes) sizes=1 ;;
   esac
 done
 
@@ -39,6 +41,15 @@ network() {
 answers() {
   while sleep 1; do
     if ping -c 1 -W 1 "$peer" >/dev/null 2>&1; then echo "PING $peer answers"; else echo "PING $peer is silent"; fi
+  done
+}
+
+disk_size() {
+  size=''
+  while sleep 1; do
+    read -r now < /sys/block/vda/size
+    [ "$now" = "$size" ] || echo "DISK vda $now"
+    size=$now
   done
 }
 
@@ -67,6 +78,7 @@ console() {
 ip link set lo up
 network
 [ -z "$peer" ] || answers &
+[ $sizes = 0 ] || disk_size &
 [ $acpi = 0 ] || button
 console < /dev/console &
 read -r boot < /proc/sys/kernel/random/boot_id

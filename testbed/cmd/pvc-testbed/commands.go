@@ -139,7 +139,8 @@ func (s *session) cmdStatus(ctx context.Context, _ []string) error {
 }
 
 func (s *session) cmdDemo(ctx context.Context, _ []string) error {
-	fmt.Fprintf(s.out, "Starting a cluster of %d hosts\n", s.options.Hosts)
+	fmt.Fprintf(s.out, "Starting a cluster of %d hosts with Ceph\n", s.options.Hosts)
+	s.options.Storage = true // the demonstration has a volume
 	c, err := s.up(ctx)
 	if err != nil {
 		return err
