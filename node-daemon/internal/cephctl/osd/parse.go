@@ -86,7 +86,10 @@ func parseLabel(head []byte) (uuid string, ok bool) {
 	if !ok || len(text) < 37 || text[36] != '\n' {
 		return "", false
 	}
-	return model.ParseUUID(text[:36])
+	if uuid, ok = model.ParseUUID(text[:36]); !ok {
+		return "", false
+	}
+	return uuid, true
 }
 
 // volume is a logical volume that bears the tags of an OSD.
