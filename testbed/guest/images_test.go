@@ -119,6 +119,16 @@ func TestDomainXMLHoldsWhatWasAskedFor(t *testing.T) {
 		d.Disks[0].Driver.Cache != "none" || d.Disks[0].Source.File.File != "/s/g.img" || d.Interfaces[0].Source.Bridge.Bridge != "vmbr7" {
 		t.Errorf("Linux guest: %s", Linux(o))
 	}
+	o.Disk, o.RBD = "", &RBD{Pool: "vms", Image: "g", Monitors: []string{"192.0.2.1", "192.0.2.2"}, User: "libvirt", Secret: bootA}
+	linux = libvirtxml.Domain{}
+	if err := linux.Unmarshal(Linux(o)); err != nil {
+		t.Fatal(err)
+	}
+	d = linux.Devices
+	if s := d.Disks[0].Source.Network; len(d.Disks) != 1 || s.Protocol != "rbd" || s.Name != "vms/g" || len(s.Hosts) != 2 || s.Hosts[1].Name != "192.0.2.2" ||
+		d.Disks[0].Auth.Username != "libvirt" || d.Disks[0].Auth.Secret.UUID != bootA || d.Disks[0].Target.Dev != "vda" {
+		t.Errorf("Linux guest on RBD: %s", Linux(o))
+	}
 	o = Options{Name: "g"}
 	if err := linux.Unmarshal(Linux(o)); err != nil || strings.Contains(Linux(o), "<disk") || strings.Contains(Linux(o), "<log") || strings.Contains(Linux(o), "<uuid") {
 		t.Errorf("bare Linux guest (%v): %s", err, Linux(o))

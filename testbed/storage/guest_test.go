@@ -124,7 +124,7 @@ func keyIsHidden(t *testing.T) {
 	if strings.Contains(string(args), key) {
 		t.Error("the key is an argument of QEMU")
 	}
-	out, err := cluster.Host(2).Exec(t.Context(), "virsh", "-q", "secret-get-value", secretUUID)
+	out, err := cluster.Host(2).Exec(t.Context(), "virsh", "-q", "secret-get-value", cluster.GuestSecret())
 	if err == nil {
 		t.Errorf("libvirt gives the key away (%d bytes)", len(out))
 	}
@@ -166,7 +166,7 @@ func TestTheKeyComesBackWithLibvirt(t *testing.T) {
 	h := cluster.Host(3)
 	has := func() string {
 		out, err := h.Exec(t.Context(), "virsh", "-q", "secret-list")
-		if err != nil || !strings.Contains(out, secretUUID) {
+		if err != nil || !strings.Contains(out, cluster.GuestSecret()) {
 			return fmt.Sprintf("secrets %q, %v", out, err)
 		}
 		return ""

@@ -120,7 +120,7 @@ func migrate(t testing.TB, name string, to *host.Host) {
 	do(t, http.MethodPost, "/vm/"+name+"/node", "action=move", "node="+to.Name, "wait=True", "force_live=True")
 }
 
-// run executes a program on a host.
+// execute runs a program on a host.
 func execute(t testing.TB, h *host.Host, argv ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), deadline)
@@ -146,7 +146,7 @@ func makeVolume(t testing.TB, name, size string) {
 // linux is the document of a guest that writes its sequence to a volume.
 func linux(name, volume string) string {
 	return guest.Linux(guest.Options{Name: name, UUID: host.RandomUUID(), Images: images, Seq: 100, RBD: &guest.RBD{
-		Pool: "vms", Image: volume, Monitors: []string{cluster.Host(1).Addr()}, User: "libvirt", Secret: secretUUID}})
+		Pool: "vms", Image: volume, Monitors: []string{cluster.Host(1).Addr()}, User: "libvirt", Secret: cluster.GuestSecret()}})
 }
 
 // define defines a VM on a host and removes it when the test ends.

@@ -23,9 +23,6 @@ const (
 	bootDeadline = 2 * time.Minute
 )
 
-// secretUUID is how documents name the key of the guests.
-const secretUUID = "7a3f6a52-0c52-4f64-9d55-9a4c0a5f3b01"
-
 // The cluster of this package, its guests' images, and a connection to its ensemble.
 var (
 	cluster *testbed.Cluster
@@ -93,8 +90,6 @@ func up(dir string) error {
 	}
 	cluster, err = testbed.Up(ctx, testbed.Options{Prefix: "rb", Subnet: "10.96.0.0/24", Binaries: dir, Storage: true,
 		PVCDSettings: map[string]any{
-			"pvc.system.storage.ceph_user":   "client.pvc",
-			"pvc.system.storage.secret_uuid": secretUUID,
 			"pvc.system.vm.shutdown_timeout": 10,
 		}})
 	if err != nil {

@@ -70,8 +70,8 @@ type Options struct {
 	// Storage is nil if this host does not look after storage: it then runs no guests
 	// with RBD disks.
 	Storage Storage
-	// ParallelStarts bounds the guests that are started at the same time, those with RBD
-	// disks and those without each for themselves.
+	// ParallelStarts bounds the guests that are started at the same time; half as many
+	// with RBD disks may be started beside them.
 	ParallelStarts int
 	// CrashLimit crashes within CrashWindow make a VM failed.
 	CrashLimit  int
@@ -97,7 +97,8 @@ type Controller struct {
 	memory *memory
 	starts *slots
 	// startsOnCeph are for guests with RBD images: those without must not wait for a Ceph
-	// that hangs.
+	// that hangs. They are half as many, because each that hangs takes one of the few
+	// requests that libvirtd works on for one client (five).
 	startsOnCeph *slots
 	sends        *slots
 
@@ -126,7 +127,7 @@ func New(o Options) *Controller {
 		o.Logger.Warn("cannot bring a VM into its state yet", "vm", uuid, "err", err)
 	}})
 	c.starts = newSlots(max(o.ParallelStarts, 1), c.queue.Add)
-	c.startsOnCeph = newSlots(max(o.ParallelStarts, 1), c.queue.Add)
+	c.startsOnCeph = newSlots(max(o.ParallelStarts/2, 1), c.queue.Add)
 	c.sends = newSlots(max(o.Migration.Parallel, 1), c.queue.Add)
 	return c
 }

@@ -419,12 +419,14 @@ func TestManyShutdownsDoNotDelayAStart(t *testing.T) {
 // TestADaemonKilledBeforeAnyStep kills the daemon of either host once before each step
 // of a start, a migration and a stop, and starts it again.
 func TestADaemonKilledBeforeAnyStepChangesNothing(t *testing.T) {
-	l := newLab(t, "hv1", "hv2")
+	l := newLabOn(t, newLabCeph(t, "a"), "hv1", "hv2")
+	l.recordVolumes()
 	for _, node := range []string{"hv1", "hv2"} {
 		for _, step := range []Step{Claim, Create, Record, Resume, AddIncoming, AcceptMigration, Send, WriteArrived, WriteGone, Adopt, Destroy, Release} {
 			t.Run(fmt.Sprintf("%s/%s", node, step), func(t *testing.T) {
 				name := fmt.Sprintf("%s-%d", node, step)
-				uuid := l.define(name, "hv1", "")
+				uuid := l.onCeph(name, "hv1", "a") // the others are gone by then
+				defer l.forget(uuid)
 				n := l.nodes[node]
 				killed := make(chan struct{}, 1)
 				var once sync.Once
@@ -459,6 +461,7 @@ func TestADaemonKilledBeforeAnyStepChangesNothing(t *testing.T) {
 					where = "hv1" // refused or given up: it must then go on where it was
 				}
 				l.runsOn(uuid, where)
+				l.onRecord(uuid, "a")
 				l.state(name, "stop")
 				l.neverTwice()
 				if created := l.createdOnce(uuid); created != "" {

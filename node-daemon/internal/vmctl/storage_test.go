@@ -35,7 +35,8 @@ type labCeph struct {
 	images map[string]ceph.Image // by volume
 	opened map[string][]string   // volumes that a guest opens, by its UUID
 	nonce  int
-	keys   map[string]int // how often a host was given its key
+	latest map[string]string // client by volume
+	keys   map[string]int    // how often a host was given its key
 	hosts  map[string]*labHost
 }
 
@@ -78,7 +79,7 @@ func (h *labHost) Ready(ctx context.Context) error {
 
 func newLabCeph(t *testing.T, volumes ...string) *labCeph {
 	t.Helper()
-	c := &labCeph{t: t, world: cephfake.NewWorld(), images: map[string]ceph.Image{}, opened: map[string][]string{}, keys: map[string]int{}, hosts: map[string]*labHost{}}
+	c := &labCeph{t: t, world: cephfake.NewWorld(), images: map[string]ceph.Image{}, opened: map[string][]string{}, latest: map[string]string{}, keys: map[string]int{}, hosts: map[string]*labHost{}}
 	c.admin = c.world.Connect()
 	if _, err := c.admin.CreatePool(t.Context(), "vms", 8); err != nil {
 		t.Fatal(err)
@@ -115,10 +116,18 @@ func (c *labCeph) open(uuid string) {
 	defer c.mu.Unlock()
 	for _, v := range c.opened[uuid] {
 		c.nonce++
-		if i := c.images[v]; !c.world.Watch("vms", i.ID, fmt.Sprintf("198.51.100.1:0/%d", c.nonce)) {
+		c.latest[v] = fmt.Sprintf("198.51.100.1:0/%d", c.nonce)
+		if i := c.images[v]; !c.world.Watch("vms", i.ID, c.latest[v]) {
 			c.t.Errorf("no image of volume %q", v)
 		}
 	}
+}
+
+// last is the client that opened a volume last.
+func (c *labCeph) last(volume string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.latest[volume]
 }
 
 func (c *labCeph) watchers(volume string) []string {
@@ -167,6 +176,23 @@ func (l *lab) onCeph(name, node string, volumes ...string) string {
 	defer l.ceph.mu.Unlock()
 	l.ceph.opened[uuid] = volumes
 	return uuid
+}
+
+// forget removes a VM.
+func (l *lab) forget(uuid string) {
+	l.t.Helper()
+	if _, err := l.rules.DeleteVM(context.WithoutCancel(l.t.Context()), cluster.DeleteVM{VM: uuid}); err != nil {
+		l.t.Error(err)
+	}
+}
+
+// onRecord checks that the client of a guest with one volume that came last is on record.
+func (l *lab) onRecord(uuid, volume string) {
+	l.t.Helper()
+	c := l.claimOf(uuid)
+	if last := l.ceph.last(volume); !c.Recorded || !slices.Contains(c.Owner.Clients, last) || slices.Contains(c.Owner.Before, last) {
+		l.t.Errorf("claim %+v; the guest's client is %s", c, last)
+	}
 }
 
 func (l *lab) claimOf(uuid string) model.Claim {
