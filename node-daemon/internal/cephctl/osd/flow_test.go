@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -137,6 +138,62 @@ func TestUndoIsFinishedWhereverTheDaemonDies(t *testing.T) {
 			r.expect("after the next attempt", nothing)
 		})
 	}
+}
+
+func TestRefusalAfterAnInterruptionTakesTheOSDBack(t *testing.T) {
+	r := newRig(t)
+	r.how = diesAfter
+	r.calls, r.at = 0, 2 // Check, NewOSD
+	if survive(func() { _, _ = r.add(1) }) || r.called != "NewOSD" || len(r.osds()) != 1 {
+		t.Fatalf("it died at %q, with %s", r.called, r.state())
+	}
+	r.at, r.disk = 0, "used"
+	if _, err := r.add(2); !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), "is used; everything was undone") {
+		t.Error(err)
+	}
+	r.expect("afterwards", `disk="used" ready=false folder=""`)
+}
+
+func TestOSDThatMayHoldDataIsNotTakenBack(t *testing.T) {
+	for name, safe := range map[string]bool{"not safe": false, "safe": true} {
+		r := newRig(t)
+		made(t, r) // and the daemon died before it could tell
+		if !safe {
+			r.world.SetUnsafe(0, "osd.0 has placement groups mapped to it")
+		}
+		r.client.Fail(fake.CrushAdd, ceph.Refused(syscall.EINVAL, "refused"))
+		added, err := r.add(2)
+		if safe {
+			if err == nil || added.OSD != nil {
+				t.Errorf("%s: %+v, %v", name, added, err)
+			}
+			r.expect(name, nothing)
+			continue
+		}
+		if err == nil || added.OSD == nil || !strings.Contains(err.Error(), "osd.0 has been up and may hold data: it stays") {
+			t.Errorf("%s: %+v, %v", name, added, err)
+		}
+		r.expect(name, one(ours))
+	}
+}
+
+func TestCephIsGivenTimeToNoticeThatADaemonHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		made(t, r)
+		r.slow = true
+		var noted *Noted
+		if _, err := r.remove(false, &noted); err != nil {
+			t.Error(err)
+		}
+		r.expect("after the removal", nothing)
+		made(t, r)
+		r.client.Fail(fake.CrushAdd, ceph.Refused(syscall.EINVAL, "refused"))
+		if _, err := r.add(2); err == nil || !strings.Contains(err.Error(), "everything was undone") {
+			t.Error(err)
+		}
+		r.expect("after the undoing", nothing)
+	})
 }
 
 func TestCephThatFallsSilentIsLeftToTheNextAttempt(t *testing.T) {

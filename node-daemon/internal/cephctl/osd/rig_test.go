@@ -7,6 +7,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/parallelvirtualcluster/pvc/common/errs"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph"
@@ -27,6 +28,7 @@ type rig struct {
 	enabled map[string]bool
 	running map[string]bool
 	dead    bool // the daemon of an OSD ends right after its start
+	slow    bool // Ceph notices the end of a daemon after some seconds only
 
 	calls  int
 	trap   int // the call at which something is to happen, counted from 1
@@ -173,7 +175,12 @@ func (r rigUnits) Stop(_ context.Context, unit string) error {
 	return r.call("Stop", func() error {
 		delete(r.running, unit)
 		for _, o := range r.osds() {
-			if Unit(o.ID) == unit {
+			if Unit(o.ID) != unit {
+				continue
+			}
+			if r.slow {
+				time.AfterFunc(20*time.Second, func() { r.world.SetUp(o.ID, false) })
+			} else {
 				r.world.SetUp(o.ID, false)
 			}
 		}
