@@ -32,7 +32,11 @@ func (d *daemon) work(ctx context.Context, s *liveness.Session) error {
 		group.Add("VMs", service.RunFunc(func(ctx context.Context) error { return d.vms.Run(ctx, s) }))
 	}
 	if d.storage != nil {
-		group.Add("storage commands", d.storage.worker(d, s))
+		group.Add("storage commands", service.RunFunc(func(ctx context.Context) error {
+			err := d.storage.worker(d, s).Run(ctx)
+			<-ctx.Done() // it also ends by itself when the session does
+			return err
+		}))
 	}
 	if d.config.IsCoordinator() { // last, so that the role is handed over first
 		group.Add("election", primary.NewCandidate(s, primary.Options{

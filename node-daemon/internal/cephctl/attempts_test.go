@@ -271,3 +271,33 @@ func TestWhatCannotBeReadOfAnEarlierAttemptStopsTheNext(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestAHostThatWasFencedItselfFencesUnderItsNewName at once.
+func TestAHostThatWasFencedItselfFencesUnderItsNewName(t *testing.T) {
+	world := fake.NewWorld()
+	e := &Executor{Cluster: world.Connect()}
+	me, err := e.Client(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Executor{Cluster: world.Connect()}).Fence(t.Context(), me); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Fence(t.Context(), "192.0.2.8:0/1,192.0.2.8:0/2"); err != nil {
+		t.Error(err)
+	}
+	if listed := world.Blocklisted(); len(listed) != 4 {
+		t.Errorf("fenced: %v", listed)
+	}
+	if now, err := e.Client(t.Context()); err != nil || now == me {
+		t.Errorf("its client is still %s, %v", now, err)
+	}
+}
+
+func TestACephThatIsSilentIsNamed(t *testing.T) {
+	c := fake.NewWorld().Connect()
+	c.Fail(fake.Clients, errs.Unavailablef("ETIMEDOUT: timed out"))
+	if _, err := (&Executor{Cluster: c}).Client(t.Context()); !errs.Is(err, errs.Unavailable) || !contains(err, "Ceph does not answer") {
+		t.Error(err)
+	}
+}

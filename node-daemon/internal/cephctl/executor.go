@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/parallelvirtualcluster/pvc/common/command"
@@ -48,12 +49,21 @@ const clientSeparator = ","
 // Client names this daemon's Ceph clients for a claim.
 func (e *Executor) Client(ctx context.Context) (string, error) {
 	clients, err := e.Cluster.Clients(ctx)
+	if errs.Is(err, errs.Unavailable) {
+		err = errs.Unavailablef("Ceph does not answer this host: %w", err)
+	}
 	return strings.Join(clients, clientSeparator), err
 }
 
-// Fence makes sure that the Ceph clients of a claim can change nothing any more.
+// Fence makes sure that the Ceph clients of a claim can change nothing any more. It may
+// find that this host was fenced itself meanwhile: its connection is another one then.
 func (e *Executor) Fence(ctx context.Context, client string) error {
-	return e.Cluster.Fence(ctx, strings.Split(client, clientSeparator))
+	clients := strings.Split(client, clientSeparator)
+	err := e.Cluster.Fence(ctx, clients)
+	if ceph.NumberOf(err) == syscall.ESHUTDOWN {
+		err = e.Cluster.Fence(ctx, clients)
+	}
+	return err
 }
 
 // Long tells the commands that may take minutes.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/parallelvirtualcluster/pvc/common/command"
-	"github.com/parallelvirtualcluster/pvc/common/errs"
 	"github.com/parallelvirtualcluster/pvc/common/view"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph"
 )
@@ -53,6 +52,10 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		defer r.Health("") // it is somebody else's now
 	}
 	for ctx.Err() == nil {
+		if _, stale := r.View.Stale(); stale { // said by others; Ceph is not to blame
+			pause(ctx, breath)
+			continue
+		}
 		began := time.Now()
 		if err := r.pass(ctx); ctx.Err() == nil {
 			r.tell(err)
@@ -92,9 +95,6 @@ func (r *Reconciler) tell(err error) {
 // pass compares once. What is listed may be older than what a command does meanwhile:
 // its objects wait for the next pass.
 func (r *Reconciler) pass(ctx context.Context) error {
-	if _, stale := r.View.Stale(); stale {
-		return errs.Unavailablef("no connection to ZooKeeper")
-	}
 	var before map[string]bool
 	r.View.Read(func(s *view.Snapshot) { before = finished(s) })
 	seen, unread := observe(ctx, r.Cluster)
