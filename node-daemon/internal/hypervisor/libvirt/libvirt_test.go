@@ -33,6 +33,7 @@ func TestOnRealHosts(t *testing.T) {
 	t.Run("ConnectionsAreGivenBack", r.connections)
 	t.Run("ConcurrentCallsOutliveTheirConnection", r.concurrent)
 	t.Run("DeadPeerHoldsUpNobody", r.deadPeer)
+	t.Run("SecretOfAnAdministratorIsTakenOver", r.adoptedSecret)
 	t.Run("QEMUThatDoesNotComeUpHoldsUpNobody", r.stuckStart)
 	t.Run("StuckQEMUDoesNotHoldUpTheList", r.stuckQEMU)
 }
@@ -327,4 +328,32 @@ func (r *rig) stuckStart(t *testing.T) {
 		t.Error("the request to create it is not answered although it was destroyed")
 	}
 	waitFor(t, d, uuid, "absent", func(d hypervisor.Domain) bool { return d.State == hypervisor.Absent })
+}
+
+// adoptedSecret: one that stands in a file already, under another name.
+func (r *rig) adoptedSecret(t *testing.T) {
+	const ours, other = "0f1c1b5e-3c0e-4d0a-9a55-0d8a4f6f00ab", "0f1c1b5e-3c0e-4d0a-9a55-0d8a4f6f00ac"
+	define := func(uuid, usage string) {
+		file := filepath.Join(r.cluster.SharedDir(), "secret.xml")
+		must(t, os.WriteFile(file, []byte("<secret ephemeral='no' private='no'><uuid>"+uuid+"</uuid>"+usage+"</secret>"), 0o644))
+		r.exec(t, "virsh", "-q", "secret-define", file)
+		t.Cleanup(func() {
+			_, err := r.cluster.Host(1).Exec(context.WithoutCancel(t.Context()), "virsh", "-q", "secret-undefine", uuid)
+			must(t, err)
+		})
+	}
+	define(ours, "<usage type='ceph'><name>by hand</name></usage>")
+	define(other, "<usage type='volume'><volume>/dev/x</volume></usage>")
+	s := hypervisor.Secret{UUID: ours, User: "libvirt", Key: []byte("hush")}
+	must(t, r.drivers[0].SetSecret(t.Context(), s))
+	if !r.secret(t, ours) {
+		t.Error("it is not there")
+	}
+	if files := r.exec(t, "sh", "-c", "ls /etc/libvirt/secrets; grep -l "+ours+" /etc/libvirt/secrets/*"+" || true"); strings.Contains(files, ours) {
+		t.Errorf("it is still in a file:\n%s", files)
+	}
+	s.UUID = other
+	if err := r.drivers[0].SetSecret(t.Context(), s); !errs.Is(err, errs.Conflict) || strings.Contains(err.Error(), "hush") {
+		t.Errorf("a secret of another kind: %v, want a conflict", err)
+	}
 }

@@ -36,25 +36,34 @@ func setSecret(c *lv.Connect, s hypervisor.Secret) error {
 	return secret.SetValue(s.Key, 0)
 }
 
-// usageOf is the name under which the secret is known. libvirt never changes that of a
-// secret, so one that an administrator has defined keeps its own.
+// usageOf is the name under which the secret is known, which libvirt never changes. A
+// secret that an administrator has defined makes room, with its copy on the disk:
+// libvirt 9.0 keeps the file of one that becomes ephemeral.
 func usageOf(c *lv.Connect, s hypervisor.Secret) (string, error) {
+	usage := "client." + s.User + " secret"
 	old, err := c.LookupSecretByUUIDString(s.UUID)
 	switch {
 	case isNumber(err, lv.ERR_NO_SECRET):
-		return "client." + s.User + " secret", nil
+		return usage, nil
 	case err != nil:
 		return "", err
 	}
 	defer func() { _ = old.Free() }()
-	kind, err := old.GetUsageType()
+	text, err := old.GetXMLDesc(0)
 	if err != nil {
 		return "", err
 	}
-	if kind != lv.SECRET_USAGE_TYPE_CEPH {
-		return "", errs.Conflictf("a secret of another kind has this UUID")
+	var doc libvirtxml.Secret
+	if err := doc.Unmarshal(text); err != nil {
+		return "", err
 	}
-	return old.GetUsageID()
+	switch {
+	case doc.Usage == nil || doc.Usage.Type != "ceph":
+		return "", errs.Conflictf("a secret of another kind has this UUID")
+	case doc.Ephemeral == "yes" && doc.Private == "yes":
+		return doc.Usage.Name, nil
+	}
+	return usage, old.Undefine()
 }
 
 func secretDocument(s hypervisor.Secret, usage string) (string, error) {
