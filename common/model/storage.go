@@ -106,11 +106,14 @@ func CheckWeight(w float64) error {
 	return nil
 }
 
+// MaxPGs is the largest number of placement groups that a pool can have.
+const MaxPGs = 65536
+
 // CheckPGs says whether a pool can have that number of placement groups at all (Ceph's
 // mon_max_pool_pg_num); how many the cluster takes only Ceph knows.
 func CheckPGs(n int) error {
-	if n < 1 || n > 65536 {
-		return errs.Invalidf("%d placement groups: a number from 1 to 65536 is needed", n)
+	if n < 1 || n > MaxPGs {
+		return errs.Invalidf("%d placement groups: a number from 1 to %d is needed", n, MaxPGs)
 	}
 	return nil
 }

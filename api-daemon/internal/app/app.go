@@ -124,6 +124,8 @@ const graceful = 2 * time.Second
 // serve answers until ctx ends.
 func (l *listener) serve(ctx context.Context, ln net.Listener) error {
 	s := l.server()
+	// Calls that wait end with the listener, and say what goes on; changes go on by themselves.
+	s.BaseContext = func(net.Listener) context.Context { return ctx }
 	stop := context.AfterFunc(ctx, func() {
 		sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), graceful)
 		defer cancel()

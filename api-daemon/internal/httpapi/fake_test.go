@@ -16,6 +16,7 @@ import (
 
 	"github.com/parallelvirtualcluster/pvc/api-daemon/internal/auth"
 	"github.com/parallelvirtualcluster/pvc/common/cluster"
+	"github.com/parallelvirtualcluster/pvc/common/command"
 	"github.com/parallelvirtualcluster/pvc/common/domxml"
 	"github.com/parallelvirtualcluster/pvc/common/errs"
 	"github.com/parallelvirtualcluster/pvc/common/model"
@@ -35,6 +36,7 @@ type pictured struct {
 	vms        []*model.VM
 	nodes      []*model.Node
 	networks   []*model.Network
+	storage    stored
 	loading    bool
 	stale      time.Duration
 }
@@ -101,6 +103,7 @@ func newPicture() *pictured {
 	session := &model.NodeSession{Version: "9.9"}
 	return &pictured{
 		generation: 1,
+		storage:    newStored(),
 		vms: []*model.VM{
 			{UUID: db1, Name: "db1", State: model.VMStop, Node: "hv2", LastNode: "hv1", XML: domain("db1", db1)},
 			{UUID: web1, Name: "web1", State: model.VMStart, Node: "hv1", XML: domain("web1", web1)},
@@ -148,6 +151,9 @@ type recorder struct {
 	calls []string
 	err   error
 	do    func(ctx context.Context) // runs inside a call; may be nil
+
+	unknown error // why records of storage cannot be shown; nil if they can
+	tasks   map[string]command.Task
 }
 
 func (c *recorder) note(ctx context.Context, in any) (cluster.Answer, error) {
@@ -252,7 +258,7 @@ func newBench(t testing.TB) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{picture: newPicture(), changes: &recorder{}, log: &logText{}}
+	b := &bench{picture: newPicture(), changes: &recorder{tasks: map[string]command.Task{"k-1": {ID: "k-1", Verb: command.VerbOSDAdd, State: command.TaskRunning}}}, log: &logText{}}
 	b.API = New(Options{
 		Mirror: b.picture, Changes: b.changes, Auth: a, Version: "9.9",
 		Log: slog.New(slog.NewTextHandler(b.log, nil)),

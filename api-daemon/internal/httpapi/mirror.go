@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/parallelvirtualcluster/pvc/common/cluster"
+	"github.com/parallelvirtualcluster/pvc/common/command"
 	"github.com/parallelvirtualcluster/pvc/common/domxml"
 	"github.com/parallelvirtualcluster/pvc/common/model"
 	"github.com/parallelvirtualcluster/pvc/common/view"
@@ -21,6 +22,13 @@ type Picture interface {
 	NetworkGeneration() uint64
 	Networks() []*model.Network
 	FindNetwork(ref string) (*model.Network, error)
+	StorageGeneration() uint64
+	OSDs() []*model.OSD
+	OSD(id int) (*model.OSD, bool)
+	Pools() []*model.Pool
+	Pool(name string) (*model.Pool, bool)
+	Volumes(pool string) []*model.Volume
+	Volume(pool, name string) (*model.Volume, bool)
 	PrimaryNode() string
 	Spec(vm *model.VM) (*domxml.Spec, error)
 }
@@ -52,6 +60,28 @@ type Changes interface {
 	AddRule(ctx context.Context, in cluster.AddRule) (cluster.Answer, error)
 	RemoveRule(ctx context.Context, in cluster.RemoveRule) (cluster.Answer, error)
 	ConsoleLog(ctx context.Context, vm string, lines int) (string, error)
+	Storage
+}
+
+// Storage is what handlers ask for that concerns Ceph.
+type Storage interface {
+	// StorageKnown fails when there are no records of storage that could be shown.
+	StorageKnown(ctx context.Context) error
+	StorageStatus(ctx context.Context) (cluster.StorageText, error)
+	StorageUsage(ctx context.Context) (cluster.StorageText, error)
+	SetOption(ctx context.Context, in cluster.SetOption) (cluster.Answer, error)
+	AddOSD(ctx context.Context, in cluster.AddOSD) (cluster.Begun, error)
+	RemoveOSD(ctx context.Context, in cluster.RemoveOSD) (cluster.Begun, error)
+	SetOSDState(ctx context.Context, in cluster.SetOSDState) (cluster.Answer, error)
+	AddPool(ctx context.Context, in cluster.AddPool) (cluster.Answer, error)
+	RemovePool(ctx context.Context, in cluster.RemovePool) (cluster.Answer, error)
+	AddVolume(ctx context.Context, in cluster.AddVolume) (cluster.Answer, error)
+	ModifyVolume(ctx context.Context, in cluster.ModifyVolume) (cluster.Answer, error)
+	RemoveVolume(ctx context.Context, in cluster.RemoveVolume) (cluster.Answer, error)
+	AddSnapshot(ctx context.Context, in cluster.AddSnapshot) (cluster.Answer, error)
+	RemoveSnapshot(ctx context.Context, in cluster.RemoveSnapshot) (cluster.Answer, error)
+	WaitFor(ctx context.Context, b cluster.Begun) (cluster.Answer, error)
+	Task(id string) (command.Task, error)
 }
 
 // FromView makes a Mirror of a view.

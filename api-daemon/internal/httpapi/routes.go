@@ -3,6 +3,7 @@ package httpapi
 import (
 	"math"
 	"net/http"
+	"slices"
 
 	"github.com/parallelvirtualcluster/pvc/common/cluster"
 	"github.com/parallelvirtualcluster/pvc/common/model"
@@ -15,7 +16,10 @@ type route struct {
 	access       access
 	cluster      bool // needs the state of the cluster
 	rawXML       bool // the body may be a bare XML document, the value xml
-	handle       func(*API, *request) (*reply, error)
+	// waits says that a change is answered at its end, and that its context only bounds
+	// the waiting.
+	waits  bool
+	handle func(*API, *request) (*reply, error)
 }
 
 // access says who may call a route.
@@ -99,7 +103,9 @@ func inert(name string, doNothing ...string) value {
 }
 
 // table is the API.
-var table = []route{
+var table = slices.Concat(general, storageTable)
+
+var general = []route{
 	{method: get, path: "/api/v1", access: open, handle: (*API).getRoot},
 	{method: get, path: "/api/v1/", access: open, handle: (*API).getVersion},
 	{method: get, path: "/healthz", access: open, handle: (*API).getHealth},
@@ -131,7 +137,7 @@ var table = []route{
 	{method: get, path: "/api/v1/vm/{vm}", cluster: true, handle: (*API).getVM},
 	{method: post, path: "/api/v1/vm/{vm}", cluster: true, handle: (*API).createFromTemplate},
 	{method: put, path: "/api/v1/vm/{vm}", cluster: true, rawXML: true, values: []value{xml, {name: "restart", kind: flag}}, handle: (*API).modifyVM},
-	{method: del, path: "/api/v1/vm/{vm}", cluster: true, values: []value{{name: "delete_disks", kind: flag}}, handle: (*API).deleteVM},
+	{method: del, path: "/api/v1/vm/{vm}", cluster: true, waits: true, values: []value{{name: "delete_disks", kind: flag}}, handle: (*API).deleteVM},
 	{method: get, path: "/api/v1/vm/{vm}/state", cluster: true, handle: (*API).getVMState},
 	{method: post, path: "/api/v1/vm/{vm}/state", cluster: true, values: []value{newVMState, force, wait}, handle: (*API).setVMState},
 	{method: get, path: "/api/v1/vm/{vm}/node", cluster: true, handle: (*API).getVMNode},

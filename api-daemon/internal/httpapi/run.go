@@ -60,7 +60,7 @@ func (a *API) answer(req *request, b *bound, given *sources, readErr error) (*re
 		}
 	}
 	if b.changes() {
-		ctx, cancel := workContext(req)
+		ctx, cancel := workContext(req, b.waits)
 		defer cancel()
 		req.Request = req.WithContext(ctx)
 	}
@@ -109,11 +109,12 @@ func (a *API) fresh(req *request, change bool) error {
 const changeTimeout = 2 * time.Minute
 
 // workContext is the context of a change. A client that hangs up does not stop it
-// half-way, unless it had asked to wait: then the waiting ends. The read deadline of
-// the connection is over, so that a long wait is not taken for a slow request.
-func workContext(req *request) (context.Context, context.CancelFunc) {
+// half-way, unless it had asked to wait: then the waiting ends. A route that always waits
+// sees to the former itself. The read deadline of the connection is over, so that a long
+// wait is not taken for a slow request.
+func workContext(req *request, waits bool) (context.Context, context.CancelFunc) {
 	_ = http.NewResponseController(req.call).SetReadDeadline(time.Time{}) // a test's recorder has none
-	if req.values.flag(wait.name) {
+	if waits || req.values.flag(wait.name) {
 		return context.WithCancel(req.Context())
 	}
 	return context.WithTimeout(context.WithoutCancel(req.Context()), changeTimeout)

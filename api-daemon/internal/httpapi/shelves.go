@@ -9,7 +9,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/model"
 )
 
-// shelves are the prepared VMs, nodes and networks.
+// shelves are the prepared VMs, nodes, networks and objects of storage.
 type shelves struct {
 	mirror Mirror
 	// instance makes the ETags of this process its own: another one counts its
@@ -18,6 +18,7 @@ type shelves struct {
 	vms      *shelf[*model.VM]
 	nodes    *shelf[nodeState]
 	networks *shelf[*model.Network]
+	storage  storageShelves
 	shares   shares
 }
 
@@ -28,8 +29,9 @@ type nodeState struct {
 }
 
 func newShelves(m Mirror, instance string) *shelves {
-	return &shelves{mirror: m, instance: instance, vms: newShelf[*model.VM](), nodes: newShelf[nodeState](),
-		networks: newShelf[*model.Network]()}
+	s := &shelves{mirror: m, instance: instance, vms: newShelf[*model.VM](), nodes: newShelf[nodeState](), networks: newShelf[*model.Network]()}
+	s.storage = newStorageShelves(s)
+	return s
 }
 
 func (s *shelves) etag(what string, generation uint64) string {

@@ -22,6 +22,9 @@ type row struct {
 	bare   string            // with the mandatory values only
 	// cleared are the calls when a value is given empty that then takes away what is stored.
 	cleared map[string]string
+	// alone are the calls with the mandatory values and one other, where that is not the
+	// call with all values.
+	alone map[string]string
 }
 
 var rows = map[string]row{
@@ -174,7 +177,8 @@ var lastPeer int
 // newRequest calls a route; every request comes from another address, because wrong
 // tokens slow down an address.
 func newRequest(r *route, query []pair, contentType, body string) *http.Request {
-	target := strings.NewReplacer("{vm}", "web1", "{node}", "hv1", "{network}", "office", "{lease}", "52:54:00:00:00:02", "{acl}", "ssh").Replace(r.path)
+	target := strings.NewReplacer("{vm}", "web1", "{node}", "hv1", "{network}", "office", "{lease}", "52:54:00:00:00:02", "{acl}", "ssh",
+		"{osd}", "osd.3", "{pool}", "vms", "{volume}", "disk0", "{snapshot}", "s1", "{task}", "k-1").Replace(r.path)
 	if len(query) > 0 {
 		target += "?" + urlencoded(query)
 	}
@@ -188,6 +192,7 @@ func newRequest(r *route, query []pair, contentType, body string) *http.Request 
 	lastPeer++
 	req.RemoteAddr = fmt.Sprintf("10.%d.%d.%d:1", lastPeer>>16, lastPeer>>8&255, lastPeer&255)
 	req.Header.Set("X-Api-Key", testToken)
+	req.Header.Set("X-Request-Id", testRequest)
 	return req
 }
 
@@ -335,6 +340,9 @@ func examsOfValue(r *route, row row, v *value, bare string) []exam {
 
 // aliasCall is the call when a value with another spelling is given.
 func aliasCall(row row, v *value, bare string) string {
+	if alone, ok := row.alone[v.name]; ok {
+		return alone
+	}
 	if v.need {
 		return bare
 	}
