@@ -102,8 +102,9 @@ func (k *kernel) do(s step) error {
 		return k.quiet(dev.Attrs().Index)
 	case checksum:
 		return k.stopChecksumOffload(s.device)
-	case noDAD:
-		return os.WriteFile("/proc/sys/net/ipv6/conf/"+s.device+"/accept_dad", []byte("0"), 0)
+	case host6:
+		conf := "/proc/sys/net/ipv6/conf/" + s.device
+		return errors.Join(os.WriteFile(conf+"/accept_dad", []byte("0"), 0), os.WriteFile(conf+"/accept_ra", []byte("0"), 0))
 	case noAuto:
 		return k.handle.LinkSetIP6AddrGenMode(dev, addrGenNone)
 	case attach:

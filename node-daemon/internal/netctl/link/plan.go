@@ -147,7 +147,7 @@ func (p *planner) claim(w *work, name, kind string, similar, fits func(device) b
 func (p *planner) unborn(name, kind string) device {
 	return device{name: name, kind: kind, index: -1,
 		bridge: bridge{stp: true, checksum: true},
-		ipv6:   ipv6{on: p.have.ipv6, dad: p.have.ipv6, autoconf: p.have.ipv6}}
+		ipv6:   ipv6{on: p.have.ipv6, dad: p.have.ipv6, ra: p.have.ipv6, autoconf: p.have.ipv6}}
 }
 
 func anyDevice(device) bool { return true }
@@ -163,8 +163,8 @@ func (p *planner) bridge(w *work, name string, mtu int) (device, bool) {
 	if mtu != 0 && d.mtu != mtu {
 		w.add(step{op: setMTU, device: name, n: mtu})
 	}
-	if p.ipv6After(d, mtu).dad {
-		w.add(step{op: noDAD, device: name})
+	if after := p.ipv6After(d, mtu); after.dad || after.ra {
+		w.add(step{op: host6, device: name})
 	}
 	if d.bridge.checksum {
 		w.add(step{op: checksum, device: name})

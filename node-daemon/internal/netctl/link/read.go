@@ -213,6 +213,7 @@ const (
 	inet6Conf        = 2  // IFLA_INET6_CONF: an array of numbers
 	inet6AddrGenMode = 8  // IFLA_INET6_ADDR_GEN_MODE
 	confAcceptDAD    = 27 // DEVCONF_ACCEPT_DAD, an index of that array
+	confAcceptRA     = 3  // DEVCONF_ACCEPT_RA
 	addrGenNone      = 1  // IN6_ADDR_GEN_MODE_NONE
 )
 
@@ -221,7 +222,7 @@ func (i *ipv6) parse(data []byte) error {
 	return attributes(data, map[uint16]int{inet6Conf: 4 * (confAcceptDAD + 1), inet6AddrGenMode: 1}, func(kind uint16, v []byte) error {
 		switch kind {
 		case inet6Conf:
-			i.dad = number(v[4*confAcceptDAD:]) > 0
+			i.dad, i.ra = number(v[4*confAcceptDAD:]) > 0, number(v[4*confAcceptRA:]) > 0
 		case inet6AddrGenMode:
 			i.autoconf = v[0] != addrGenNone
 		}

@@ -50,6 +50,7 @@ type bridge struct {
 type ipv6 struct {
 	on       bool
 	dad      bool // looks for duplicates of its addresses
+	ra       bool // takes addresses and routes from any router that says it is one
 	autoconf bool // makes itself a link-local address
 }
 
