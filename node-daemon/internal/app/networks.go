@@ -93,14 +93,14 @@ func (d *daemon) taps(ctx context.Context) (map[string]string, error) {
 func (n *networks) addPrimary(d *daemon, o *netctl.Options) error {
 	c := d.config
 	o.Addresses = address.NewSet("floating and gateway addresses", netctl.OurBridge, d.log.Logger)
-	var floating []netip.Addr
+	var floating []netip.Prefix
 	for _, f := range []struct {
 		device string
 		prefix netip.Prefix
 	}{{c.Networking.Upstream.Device, c.Cluster.Upstream.Floating}, {c.Networking.Cluster.Device, c.Cluster.Internal.Floating}} {
 		if f.prefix.IsValid() {
 			o.Floating = append(o.Floating, address.Place{Device: f.device, Prefix: f.prefix})
-			floating = append(floating, f.prefix.Addr())
+			floating = append(floating, f.prefix)
 		}
 	}
 	forward := c.DNS.Forwarders
