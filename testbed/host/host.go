@@ -70,7 +70,7 @@ func (h *Host) PowerOn(ctx context.Context) error {
 // plugIn connects the host's eth0 to the switch. The hardware address is fixed,
 // so that a host that boots again is not sought at its old one.
 func (h *Host) plugIn(ctx context.Context, pid int) error {
-	_ = h.Switch.ip(ctx, "link", "del", h.port()) // of a host that is just dying
+	h.unplug() // of a host that is just dying
 	mac := fmt.Sprintf("02:70:76:63:%02x:%02x", h.Switch.Subnet.Addr().As4()[1], h.Index)
 	if err := h.Switch.ip(ctx, "link", "add", h.port(), "type", "veth", "peer", "name", "eth0", "address", mac, "netns", strconv.Itoa(pid)); err != nil {
 		return err
@@ -87,7 +87,19 @@ func (h *Host) PowerCut() error {
 	if err := killInit(h.Dir); err != nil {
 		return fmt.Errorf("power cut of host %s: %w", h.Name, err)
 	}
+	h.unplug()
 	return nil
+}
+
+// unplug removes the cable of a host that has no power. The kernel does it too, but only
+// when nobody looks into the host's network any more: until then its addresses answer.
+func (h *Host) unplug() {
+	if h.Switch == nil || !h.Switch.Up() {
+		return
+	}
+	ctx, cancel := initContext()
+	defer cancel()
+	_ = h.Switch.ip(ctx, "link", "del", h.port()) // gone already is the usual case
 }
 
 // On reports whether the host has power.
