@@ -139,6 +139,16 @@ func TestNamesReachTheWorldAndTheWorldReachesNames(t *testing.T) {
 	}
 	do(t, http.MethodPost, "/node/"+secondary(t).Name+"/coordinator-state", "coordinator-state", "primary", "wait", "True")
 	tries("from the next primary")
+	t.Run("the next primary gives out no address that is in use", func(t *testing.T) {
+		next := start(t, "nnnames2", "vmbr140", secondary(t), "", "")
+		if next.address(t) == m.address(t) {
+			t.Errorf("two guests have %s", m.address(t))
+		}
+		next.reaches(t, m.address(t))
+		if shown := do(t, http.MethodGet, "/network/names/lease"); !strings.Contains(shown, `"`+m.address(t)+`"`) || !strings.Contains(shown, `"`+next.address(t)+`"`) {
+			t.Errorf("%s and %s have leases, the API shows %s", m.address(t), next.address(t), shown)
+		}
+	})
 
 	do(t, http.MethodDelete, "/network/names/lease/52:54:00:00:8c:14")
 	within(t, deadline, "the name is gone", func() error {
