@@ -11,6 +11,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/testbed"
 	"github.com/parallelvirtualcluster/pvc/testbed/guest"
 	"github.com/parallelvirtualcluster/pvc/testbed/host"
+	"github.com/parallelvirtualcluster/pvc/testbed/lab"
 )
 
 // deadline bounds every wait for something that takes a moment; the machine may be
@@ -93,6 +94,7 @@ func up(dir string) error {
 	}
 	hypervisor, unconnected = cluster.Host(4), cluster.Host(5)
 	images, err = built.CopyTo(filepath.Join(cluster.SharedDir(), "images"))
+	users = &lab.Lab{Cluster: cluster, Images: images, Deadline: deadline}
 	return err
 }
 

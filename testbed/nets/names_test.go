@@ -101,10 +101,10 @@ func dial(t *testing.T, from *host.Host, address string) (net.Conn, error) {
 
 func TestNamesReachTheWorldAndTheWorldReachesNames(t *testing.T) {
 	server := serveNames(t)
-	m := lab(t, "140", "names", "140")
+	m := connected(t, "140", "names", "140")
 	tries := func(when string) {
 		within(t, deadline, "a name of the world "+when, func() error {
-			out, _ := m.run(t, "nslookup www.outside.example")
+			out, _ := m.Run(t, "nslookup www.outside.example")
 			return wrongIf(!strings.Contains(out, "203.0.113.77"), out)
 		})
 		want := "mail.names.test."
@@ -142,7 +142,7 @@ func TestNamesReachTheWorldAndTheWorldReachesNames(t *testing.T) {
 
 	do(t, http.MethodDelete, "/network/names/lease/52:54:00:00:8c:14")
 	within(t, deadline, "the name is gone", func() error {
-		out, _ := m.run(t, "nslookup mail.names.test")
+		out, _ := m.Run(t, "nslookup mail.names.test")
 		return wrongIf(strings.Contains(out, "10.140.0.20"), out)
 	})
 }

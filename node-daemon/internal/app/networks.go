@@ -2,8 +2,10 @@ package app
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/parallelvirtualcluster/pvc/common/coord/zk"
 	"github.com/parallelvirtualcluster/pvc/common/domxml"
+	"github.com/parallelvirtualcluster/pvc/common/model"
 	"github.com/parallelvirtualcluster/pvc/common/run"
 	"github.com/parallelvirtualcluster/pvc/common/service"
 	"github.com/parallelvirtualcluster/pvc/common/view"
@@ -27,6 +30,8 @@ import (
 type networks struct {
 	view       *view.View
 	controller *netctl.Controller
+	links      *link.Links
+	cannot     string        // have bridged networks, because: as it was logged last
 	dhcp       *dhcp.Servers // nil, as dns is, on a host that cannot become primary
 	dns        *dns.Server
 }
@@ -42,13 +47,10 @@ func (d *daemon) newNetworks() (*networks, error) {
 		Connections: 1, Logger: d.log.Logger,
 	})}
 	cluster := c.Networking.Cluster
-	links := link.New(link.Underlay{Device: cluster.Device, Local: cluster.Address.Addr(), BridgedDevice: cluster.Device}, d.log.Logger)
-	if err := links.VLANs(); err != nil {
-		d.log.Warn("this host cannot have bridged networks", "err", err)
-		d.noBridged = err.Error()
-		d.health = append(d.health, "bridged networks are not possible: "+d.noBridged)
-	}
-	o := netctl.Options{Node: c.Name, View: n.view, Links: links, Taps: d.taps, Logger: d.log.Logger}
+	n.links = link.New(link.Underlay{
+		Device: cluster.Device, Local: cluster.Address.Addr(), BridgedDevice: cmp.Or(c.Networking.BridgeDevice, cluster.Device),
+	}, d.log.Logger)
+	o := netctl.Options{Node: c.Name, View: n.view, Links: n.links, Taps: d.taps, Logger: d.log.Logger}
 	if c.IsCoordinator() {
 		if err := netctl.EnableForwarding(); err != nil {
 			return nil, err
@@ -59,6 +61,19 @@ func (d *daemon) newNetworks() (*networks, error) {
 	}
 	n.controller = netctl.New(o)
 	return n, nil
+}
+
+// addFacts says whether the host can have bridged networks, which may change: Open
+// vSwitch may come up later than this daemon, and go down.
+func (n *networks) addFacts(ctx context.Context, f *model.NodeFacts, log *slog.Logger) {
+	if err := n.links.VLANs(ctx); err != nil {
+		f.NoBridged = err.Error()
+		f.Health = append(f.Health, "bridged networks are not possible: "+f.NoBridged)
+	}
+	if f.NoBridged != n.cannot && f.NoBridged != "" {
+		log.Warn("this host cannot have bridged networks", "err", f.NoBridged)
+	}
+	n.cannot = f.NoBridged
 }
 
 // taps are the TAP devices of the running guests and the bridges they belong into.

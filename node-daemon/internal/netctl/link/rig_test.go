@@ -197,8 +197,12 @@ func (m *machine) toDo(t testing.TB, want Desired) (lines []string) {
 	t.Helper()
 	m.must(t, func() error {
 		have, err := m.links.kernel.read(t.Context())
-		lines = say(plan(ground{Underlay: m.links.underlay}, want, have))
-		return err
+		if err != nil {
+			return err
+		}
+		fault := m.links.readSwitches(t.Context(), want, &have)
+		lines = say(plan(ground{Underlay: m.links.underlay, switching: fault}, want, have))
+		return nil
 	})
 	return lines
 }
