@@ -3,12 +3,9 @@ package link
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os/exec"
 	"strconv"
 	"strings"
-
-	"github.com/vishvananda/netlink"
 
 	"github.com/parallelvirtualcluster/pvc/common/errs"
 	"github.com/parallelvirtualcluster/pvc/common/model"
@@ -31,7 +28,8 @@ func (l *Links) readSwitches(ctx context.Context, want Desired, have *state) err
 	all, err := l.ovs.read(ctx)
 	err = unlessAbsent(err, below.kind)
 	if there {
-		l.asked = asked{below.index, all.bridges[below.name], err}
+		_, known := all.bridges[below.name]
+		l.asked = asked{below.index, known, err}
 	}
 	have.adopt(all)
 	l.kernel.switches = all
@@ -77,28 +75,31 @@ func (l *Links) VLANs(ctx context.Context) error {
 		return l.vlans()
 	}
 	if err := l.open(); err != nil {
-		return errs.Unavailablef("look for device %q for bridged networks: %w", name, err)
+		return errs.Unavailablef("device %q for bridged networks: %w", name, err)
 	}
-	dev, err := l.kernel.handle.LinkByName(name)
-	if errors.As(err, new(netlink.LinkNotFoundError)) {
+	d, there, err := l.kernel.lookUp(name)
+	switch {
+	case err != nil:
+		return errs.Unavailablef("device %q for bridged networks: %w", name, err)
+	case !there:
 		all, err := l.ovs.read(ctx)
-		return noDevice(name, all.bridges[name], unlessAbsent(err, ""))
-	}
-	if err != nil {
-		return errs.Unavailablef("look for device %q for bridged networks: %w", name, err)
-	}
-	if dev.Type() != kindOpenVSwitch && dev.Type() != "tuntap" { // the latter is what the library calls TUN and TAP
+		_, known := all.bridges[name]
+		return noDevice(name, known, unlessAbsent(err, ""))
+	case !d.switchable():
 		return l.vlans()
 	}
-	if index := dev.Attrs().Index; l.asked.index != index || l.asked.err != nil {
+	if l.asked.index != d.index || l.asked.err != nil {
 		all, err := l.ovs.read(ctx)
-		l.asked = asked{index, all.bridges[name], unlessAbsent(err, dev.Type())}
+		_, known := all.bridges[name]
+		l.asked = asked{d.index, known, unlessAbsent(err, d.kind)}
 	}
 	switch {
 	case l.asked.err != nil:
-		return fmt.Errorf("device %q for bridged networks: %w", name, l.asked.err)
-	case l.asked.bridge:
-		return nil
+		return l.asked.err
+	case !l.asked.bridge:
+		return l.vlans()
+	case d.idle:
+		return notRunning(name)
 	}
-	return l.vlans()
+	return nil
 }

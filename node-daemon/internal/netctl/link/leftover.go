@@ -50,6 +50,8 @@ func (p *planner) leave(w *work, left []device) {
 	for _, d := range left {
 		switch {
 		case d.kind == kindBridge:
+		case d.kind == kindPort && d.idle:
+			w.fault(notRunning(d.port.bridge))
 		case !kept[d.master]:
 			w.add(step{op: remove, device: d.name, kind: d.kind, to: going[d.master]})
 		case d.kind == kindVXLAN:

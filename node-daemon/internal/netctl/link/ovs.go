@@ -3,7 +3,6 @@ package link
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -23,7 +22,7 @@ const (
 
 // switches are the bridges and ports of Open vSwitch.
 type switches struct {
-	bridges map[string]bool
+	bridges map[string]int        // by name: the largest MTU with which Open vSwitch leaves a port alone
 	ports   map[string]switchPort // by name
 }
 
@@ -32,8 +31,7 @@ type switchPort struct {
 	bridge string
 	owner  string // of external_ids, see ownerKey
 	vlan   int    // tag; 0 if it has none
-	plain  bool   // an access port with one internal interface of its own name
-	mtu    int    // mtu_request; 0 if it has none
+	plain  bool   // an access port with one internal interface of its own name, as add makes it
 	fault  string // why its device could not be made, in the words of ovs-vswitchd
 }
 
@@ -60,7 +58,7 @@ func (o ovs) read(ctx context.Context) (switches, error) {
 	r, err := o.call(ctx, "--format=json",
 		"--", "--columns=name,ports", "list", "Bridge",
 		"--", "--columns=_uuid,name,tag,vlan_mode,external_ids,interfaces", "list", "Port",
-		"--", "--columns=_uuid,name,type,mtu_request,error", "list", "Interface")
+		"--", "--columns=_uuid,name,type,mtu,mtu_request,error", "list", "Interface")
 	if err != nil {
 		return switches{}, errs.Unavailablef("Open vSwitch cannot be asked: %w", err)
 	}
@@ -75,22 +73,18 @@ func (o ovs) read(ctx context.Context) (switches, error) {
 }
 
 // add makes an access port for a network, and its device. One of that name, whoever it
-// belongs to, is an error: what was read before may be out of date.
+// belongs to, is an error: what was read before may be out of date. No MTU is requested:
+// Open vSwitch would lower that of the whole bridge, whose own device may be the operator's
+// way to the host.
 func (o ovs) add(ctx context.Context, bridge string, s step) error {
 	vlan := strconv.Itoa(s.vni)
 	_, err := o.call(ctx, "--", "add-port", bridge, s.device, "tag="+vlan, "external_ids:"+ownerKey+"="+vlan,
-		"--", "set", "Interface", s.device, "type=internal", "mtu_request="+strconv.Itoa(s.n))
+		"--", "set", "Interface", s.device, "type=internal")
 	return err
 }
 
 func (o ovs) remove(ctx context.Context, port string) error {
 	_, err := o.call(ctx, "--", "--if-exists", "del-port", port)
-	return err
-}
-
-// setMTU asks for it: Open vSwitch would take back what is set in the kernel only.
-func (o ovs) setMTU(ctx context.Context, port string, mtu int) error {
-	_, err := o.call(ctx, "--", "set", "Interface", port, "mtu_request="+strconv.Itoa(mtu))
 	return err
 }
 
@@ -123,18 +117,16 @@ func (l *Links) switchStep(ctx context.Context, s step) error {
 		}
 		delete(l.kernel.index, s.device)
 		return nil
-	case setMTU:
-		return l.ovs.setMTU(ctx, s.device, s.n)
 	}
 	return errs.New(errs.Internal, "%s is no step of a port", s)
 }
 
 // find learns the number of a device that somebody else has made for us.
 func (k *kernel) find(name string) error {
-	dev, err := k.handle.LinkByName(name)
-	if err != nil {
-		return fmt.Errorf("Open vSwitch has made port %s, but not its device: %w", name, err)
+	d, there, err := k.lookUp(name)
+	if err == nil && !there {
+		err = errs.Unavailablef("port %s of Open vSwitch has no device", name)
 	}
-	k.index[name] = dev.Attrs().Index
-	return nil
+	k.index[name] = d.index
+	return err
 }

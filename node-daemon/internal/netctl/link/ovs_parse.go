@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -21,11 +22,11 @@ func parseSwitches(text []byte) (switches, error) {
 			return switches{}, fmt.Errorf("table of %s: %w", what, err)
 		}
 	}
-	bridgeOf, bridges, err := readBridges(tables[0])
+	s := switches{bridges: map[string]int{}, ports: map[string]switchPort{}}
+	bridgeOf, err := s.readBridges(tables[0])
 	if err != nil {
 		return switches{}, err
 	}
-	s := switches{bridges: bridges, ports: map[string]switchPort{}}
 	interfaces := map[string]row{}
 	for _, r := range tables[2] {
 		interfaces[r.one("_uuid")] = r
@@ -37,6 +38,11 @@ func parseSwitches(text []byte) (switches, error) {
 		}
 		port.bridge = bridgeOf[r.one("_uuid")]
 		s.ports[name] = port
+		for _, i := range members(r["interfaces"]) {
+			if err := s.limit(port.bridge, interfaces[atom(i)]); err != nil {
+				return switches{}, fmt.Errorf("port %q: %w", name, err)
+			}
+		}
 	}
 	return s, nil
 }
@@ -64,19 +70,33 @@ func readTable(in *json.Decoder) ([]row, error) {
 }
 
 // readBridges returns the bridge of each port, by the port's UUID.
-func readBridges(rows []row) (bridgeOf map[string]string, bridges map[string]bool, err error) {
-	bridgeOf, bridges = map[string]string{}, map[string]bool{}
+func (s switches) readBridges(rows []row) (bridgeOf map[string]string, err error) {
+	bridgeOf = map[string]string{}
 	for _, r := range rows {
 		name := r.one("name")
 		if name == "" {
-			return nil, nil, errors.New("a bridge without a name")
+			return nil, errors.New("a bridge without a name")
 		}
-		bridges[name] = true
+		s.bridges[name] = math.MaxInt32
 		for _, port := range members(r["ports"]) {
 			bridgeOf[atom(port)] = name
 		}
 	}
-	return bridgeOf, bridges, nil
+	return bridgeOf, nil
+}
+
+// limit lowers the MTU of the interface's bridge as Open vSwitch does: to that of an
+// interface to the outside, and to what is requested for one of its own.
+func (s switches) limit(bridge string, i row) error {
+	column := "mtu"
+	if i.one("type") == "internal" {
+		column = "mtu_request"
+	}
+	n, err := i.number(column)
+	if most, known := s.bridges[bridge]; known && n > 0 {
+		s.bridges[bridge] = min(most, n)
+	}
+	return err
 }
 
 func readPort(r row, interfaces map[string]row) (name string, p switchPort, err error) {
@@ -94,9 +114,10 @@ func readPort(r row, interfaces map[string]row) (name string, p switchPort, err 
 		return name, p, nil // a bond
 	}
 	i := interfaces[atom(below[0])]
-	p.plain = i.one("name") == name && i.one("type") == "internal" && p.vlan != 0 && slices.Contains([]string{"", "access"}, r.one("vlan_mode"))
+	requested, err := i.number("mtu_request")
+	p.plain = i.one("name") == name && i.one("type") == "internal" && requested == 0 &&
+		p.vlan != 0 && slices.Contains([]string{"", "access"}, r.one("vlan_mode"))
 	p.fault = i.one("error")
-	p.mtu, err = i.number("mtu_request")
 	return name, p, err
 }
 

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -16,13 +17,13 @@ const someSwitches = `{"data":[["br1",["set",[["uuid","p1"],["uuid","p2"],["uuid
  [["uuid","p5"],"vlan30",30,"access",["map",[["pvc","30"]]],["uuid","i6"]]],
  "headings":["_uuid","name","tag","vlan_mode","external_ids","interfaces"]}
 {"data":[
- [["uuid","i1"],"br1","internal",["set",[]],["set",[]]],
- [["uuid","i2"],"vlan10","internal",1400,["set",[]]],
- [["uuid","i3"],"eth1","",["set",[]],["set",[]]],
- [["uuid","i4"],"eth2","",["set",[]],["set",[]]],
- [["uuid","i5"],"vlan20","internal",1500,["set",[]]],
- [["uuid","i6"],"vlan30","internal",1500,"could not open network device vlan30"]],
- "headings":["_uuid","name","type","mtu_request","error"]}
+ [["uuid","i1"],"br1","internal",1500,["set",[]],["set",[]]],
+ [["uuid","i2"],"vlan10","internal",1500,["set",[]],["set",[]]],
+ [["uuid","i3"],"eth1","",2000,["set",[]],["set",[]]],
+ [["uuid","i4"],"eth2","",1900,["set",[]],["set",[]]],
+ [["uuid","i5"],"vlan20","internal",1500,1800,["set",[]]],
+ [["uuid","i6"],"vlan30","internal",["set",[]],["set",[]],"could not open network device vlan30"]],
+ "headings":["_uuid","name","type","mtu","mtu_request","error"]}
 `
 
 func TestPortsAreReadAsOpenVSwitchListsThem(t *testing.T) {
@@ -30,12 +31,12 @@ func TestPortsAreReadAsOpenVSwitchListsThem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := switches{bridges: map[string]bool{"br1": true, "br2": true}, ports: map[string]switchPort{
+	want := switches{bridges: map[string]int{"br1": 1800, "br2": math.MaxInt32}, ports: map[string]switchPort{
 		"br1":    {bridge: "br1"},
-		"vlan10": {bridge: "br1", owner: "10", vlan: 10, plain: true, mtu: 1400},
+		"vlan10": {bridge: "br1", owner: "10", vlan: 10, plain: true},
 		"bond0":  {bridge: "br1"},
-		"vlan20": {bridge: "br1", owner: "20", vlan: 20, mtu: 1500},
-		"vlan30": {bridge: "br2", owner: "30", vlan: 30, plain: true, mtu: 1500, fault: "could not open network device vlan30"},
+		"vlan20": {bridge: "br1", owner: "20", vlan: 20},
+		"vlan30": {bridge: "br2", owner: "30", vlan: 30, plain: true, fault: "could not open network device vlan30"},
 	}}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(switches{}, switchPort{})); diff != "" {
 		t.Error(diff)
@@ -49,6 +50,7 @@ func TestWhatIsNoAnswerOfOpenVSwitchIsRefused(t *testing.T) {
 		"a table is missing":  someSwitches[:strings.LastIndex(someSwitches, `{"data"`)],
 		"cut":                 someSwitches[:len(someSwitches)-10],
 		"a cell too few":      strings.Replace(someSwitches, `"vlan10",10,`, `"vlan10",`, 1),
+		"an MTU of letters":   strings.Replace(someSwitches, `"eth1","",2000,`, `"eth1","","many",`, 1),
 		"a tag of letters":    strings.Replace(someSwitches, `"vlan10",10,`, `"vlan10","ten",`, 1),
 		"a port without name": strings.Replace(someSwitches, `"vlan10",10,`, `["set",[]],10,`, 1),
 		"no map":              strings.Replace(someSwitches, `["map",[["pvc","20"]]]`, `"pvc"`, 1),

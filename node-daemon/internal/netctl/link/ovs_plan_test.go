@@ -13,7 +13,7 @@ import (
 var switched = Underlay{Device: "eth0", Local: local, BridgedDevice: "br1", Port: 4789}
 
 func goodPort() switchPort {
-	return switchPort{bridge: "br1", owner: "100", vlan: 100, plain: true, mtu: 1500}
+	return switchPort{bridge: "br1", owner: "100", vlan: 100, plain: true}
 }
 
 // goodTap is the device of that port, as the kernel has it in the datapath in user space.
@@ -32,11 +32,17 @@ func withPort(change func(*switchPort)) *switchPort {
 // switchHost has the bridge br1, a device for each given one, and vlan100 as a port.
 func switchHost(port *switchPort, devices ...device) state {
 	s := host(append([]device{{index: 5, name: "br1", kind: kindTUN, mtu: 1500, up: true}}, devices...)...)
-	all := switches{bridges: map[string]bool{"br1": true}, ports: map[string]switchPort{"br1": {bridge: "br1"}, "eth1": {bridge: "br1"}}}
+	all := switches{bridges: map[string]int{"br1": 1500}, ports: map[string]switchPort{"br1": {bridge: "br1"}, "eth1": {bridge: "br1"}}}
 	if port != nil {
 		all.ports["vlan100"] = *port
 	}
 	s.adopt(all)
+	return s
+}
+
+// with1 changes one device of a host.
+func with1(s state, name string, change func(*device)) state {
+	s.devices[name] = with(s.devices[name], change)
 	return s
 }
 
@@ -51,6 +57,7 @@ func TestPlanMakesAnAccessPortOnABridgeOfOpenVSwitchWithoutVLANsOfTheKernel(t *t
 		"100: switch checksum offload of vmbr100 off",
 		"100: set vmbr100 up",
 		"100: create Open vSwitch port vlan100",
+		"100: set the MTU of vlan100 to 1500",
 		"100: switch IPv6 autoconfiguration of vlan100 off",
 		"100: attach vlan100 to vmbr100",
 		"100: set vlan100 up",
@@ -59,14 +66,14 @@ func TestPlanMakesAnAccessPortOnABridgeOfOpenVSwitchWithoutVLANsOfTheKernel(t *t
 	if diff := cmp.Diff(want, say(todo)); diff != "" {
 		t.Error(diff)
 	}
-	if s := todo[0].steps[7]; s.n != 1500 || s.kind != kindPort {
-		t.Errorf("%+v: the MTU is not given with it", s)
+	if s := todo[0].steps[7]; s.kind != kindPort {
+		t.Errorf("%+v: the kernel is asked to make a port of Open vSwitch", s)
 	}
 }
 
 func TestPlanRepairsOnlyWhatIsWrongWithAPort(t *testing.T) {
 	attached := []string{"100: switch IPv6 autoconfiguration of vlan100 off", "100: attach vlan100 to vmbr100", "100: set vlan100 up"}
-	anew := append([]string{"100: create Open vSwitch port vlan100"}, attached...)
+	anew := append([]string{"100: create Open vSwitch port vlan100", "100: set the MTU of vlan100 to 1500"}, attached...)
 	remake := append([]string{"100: remove vlan100"}, anew...)
 	tap := func(change func(*device)) *device { d := with(goodTap(), change); return &d }
 	right, whole := goodPort(), goodTap()
@@ -81,7 +88,6 @@ func TestPlanRepairsOnlyWhatIsWrongWithAPort(t *testing.T) {
 		"another tag":               {withPort(func(p *switchPort) { p.vlan = 7 }), &whole, remake},
 		"a trunk":                   {withPort(func(p *switchPort) { p.plain = false }), &whole, remake},
 		"in another bridge":         {withPort(func(p *switchPort) { p.bridge = "br2" }), &whole, remake},
-		"another MTU wanted":        {withPort(func(p *switchPort) { p.mtu = 1400 }), &whole, []string{"100: set the MTU of vlan100 to 1500"}},
 		"another MTU":               {&right, tap(func(d *device) { d.mtu = 1400 }), []string{"100: set the MTU of vlan100 to 1500"}},
 		"made anew by Open vSwitch": {&right, tap(func(d *device) { d.master, d.up, d.ipv6.autoconf = 0, false, true }), attached},
 		"VLAN device of before":     {nil, tap(func(d *device) { d.kind, d.alias, d.vlan, d.parent = kindVLAN, "pvc:100", 100, 2 }), remake},
@@ -150,6 +156,8 @@ func TestPlanRemovesThePortOfANetworkThatIsGoneUnlessGuestsUseIt(t *testing.T) {
 		"only the port":    {switchHost(&right, alone), nil, []string{"100: remove vlan100"}},
 		"without a device": {switchHost(&right), nil, []string{"100: remove vlan100"}},
 		"in use":           {switchHost(&right, goodBridge(), goodTap(), tap), nil, []string{"100! conflict: network is gone, but its bridge vmbr100 is in use by vnet0"}},
+		"ovs-vswitchd down": {switchHost(&right, goodBridge(), with(goodTap(), func(d *device) { d.idle = true })), nil, []string{
+			"100: remove vmbr100", `100! unavailable: bridge "br1" of Open vSwitch does not work: ovs-vswitchd does not run`}},
 		"unknown": {blind, down, []string{"100! conflict: network is gone, but its bridge vmbr100 is in use by vlan100",
 			"100! unavailable: Open vSwitch is down"}},
 	} {
@@ -167,7 +175,7 @@ func TestPlanSaysWhyABridgedNetworkIsNotCompleteOverOpenVSwitch(t *testing.T) {
 	vmbr := with(goodBridge(), bridge1500)
 	right := goodPort()
 	alone := host(vmbr)
-	alone.adopt(switches{bridges: map[string]bool{"br1": true}, ports: map[string]switchPort{"br1": {bridge: "br1"}}})
+	alone.adopt(switches{bridges: map[string]int{"br1": 1500}, ports: map[string]switchPort{"br1": {bridge: "br1"}}})
 	for name, test := range map[string]struct {
 		have      state
 		switching error
@@ -185,6 +193,8 @@ func TestPlanSaysWhyABridgedNetworkIsNotCompleteOverOpenVSwitch(t *testing.T) {
 			`100! unavailable: port vlan100 of Open vSwitch has no device: ovs-vswitchd does not run`}},
 		"port with a fault": {switchHost(withPort(func(p *switchPort) { p.fault = "File exists" }), vmbr), nil, 0, []string{
 			`100! unavailable: port vlan100 of Open vSwitch has no device: File exists`}},
+		"ovs-vswitchd down": {with1(switchHost(&right, vmbr, goodTap()), "br1", func(d *device) { d.idle = true }), nil, 0, []string{
+			`100! unavailable: bridge "br1" of Open vSwitch does not work: ovs-vswitchd does not run`}},
 		"MTU too large": {switchHost(&right, vmbr, goodTap()), nil, 9000, []string{
 			`100! conflict: network 100 wants MTU 9000: device br1 has 1500, so 1500 fit`}},
 	} {
@@ -195,6 +205,20 @@ func TestPlanSaysWhyABridgedNetworkIsNotCompleteOverOpenVSwitch(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestPlanKeepsToTheMTUThatOpenVSwitchEnforces, or the two would change it in turns.
+func TestPlanKeepsToTheMTUThatOpenVSwitchEnforces(t *testing.T) {
+	right := goodPort()
+	have := with1(switchHost(&right, with(goodBridge(), bridge1500), goodTap()), "br1", func(d *device) { d.mtu = 9000 })
+	if lines := say(plan(ground{Underlay: switched}, Desired{Networks: []Network{bridged(100)}}, have)); lines != nil {
+		t.Errorf("9000 on the bridge's own device, 1500 for others: %q", lines)
+	}
+	have.switches.bridges["br1"] = 9000
+	want := []string{"100: set the MTU of vmbr100 to 9000", "100: set the MTU of vlan100 to 9000"}
+	if diff := cmp.Diff(want, say(plan(ground{Underlay: switched}, Desired{Networks: []Network{bridged(100)}}, have))); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -124,7 +124,7 @@ func checkVNI(n Network) error {
 // wrong. It returns the device as it will be then, and false if it belongs to somebody
 // else. similar says whether an unlabelled one may be taken over, fits whether it
 // can stay.
-func (p *planner) claim(w *work, name, kind string, mtu int, similar, fits func(device) bool) (device, bool) {
+func (p *planner) claim(w *work, name, kind string, similar, fits func(device) bool) (device, bool) {
 	p.taken[name] = true
 	d, there := p.have.devices[name]
 	switch {
@@ -139,21 +139,11 @@ func (p *planner) claim(w *work, name, kind string, mtu int, similar, fits func(
 	case there:
 		w.add(step{op: remove, device: name, kind: d.kind})
 	}
-	return p.make(w, name, kind, mtu), true
-}
-
-// make plans a new device and returns it as it will be. A port gets its label and its MTU
-// in one go.
-func (p *planner) make(w *work, name, kind string, mtu int) device {
-	d := p.unborn(name, kind)
-	if kind == kindPort {
-		w.add(step{op: create, device: name, kind: kind, n: mtu})
-		d.mtu, d.port.mtu = mtu, mtu
-		return d
-	}
 	w.add(step{op: create, device: name, kind: kind})
-	w.add(step{op: label, device: name})
-	return d
+	if kind != kindPort { // which is made with its label
+		w.add(step{op: label, device: name})
+	}
+	return p.unborn(name, kind), true
 }
 
 // unborn is a device as the kernel makes it; where that is uncertain, as it must not stay.
@@ -166,7 +156,7 @@ func (p *planner) unborn(name, kind string) device {
 func anyDevice(device) bool { return true }
 
 func (p *planner) bridge(w *work, name string, mtu int) (device, bool) {
-	d, ok := p.claim(w, name, kindBridge, mtu, anyDevice, anyDevice)
+	d, ok := p.claim(w, name, kindBridge, anyDevice, anyDevice)
 	if !ok {
 		return d, false
 	}
@@ -205,14 +195,11 @@ func (p *planner) ipv6After(d device, mtu int) ipv6 {
 
 // port plans the bridge's way to the other hosts.
 func (p *planner) port(w *work, u uplink, bridge device, mtu int) {
-	d, ok := p.claim(w, u.name, u.kind, mtu, u.similar, u.fits)
+	d, ok := p.claim(w, u.name, u.kind, u.similar, u.fits)
 	if !ok {
 		return
 	}
-	switch {
-	case u.kind == kindPort && d.port.mtu != mtu:
-		w.add(step{op: setMTU, device: d.name, kind: kindPort, n: mtu})
-	case d.mtu != mtu:
+	if d.mtu != mtu {
 		w.add(step{op: setMTU, device: d.name, n: mtu})
 	}
 	if p.ipv6After(d, mtu).autoconf {

@@ -29,8 +29,9 @@ type device struct {
 	alias  string
 	mtu    int
 	up     bool
-	master int // index of the bridge it is a port of, or 0
-	parent int // index of the device below, or 0
+	idle   bool // has no carrier: of a port, that nobody is behind it
+	master int  // index of the bridge it is a port of, or 0
+	parent int  // index of the device below, or 0
 
 	vxlan  vxlan
 	vlan   int

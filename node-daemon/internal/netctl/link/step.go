@@ -30,8 +30,8 @@ type step struct {
 	op     op
 	device string
 	vni    int
-	kind   string     // create; remove, of a bridge: only if nobody uses it; setMTU of a port
-	n      int        // setMTU; create, of a port: its MTU
+	kind   string     // create; remove, of a bridge: only if nobody uses it
+	n      int        // setMTU
 	to     string     // attach; remove: only if that bridge could be removed
 	peer   netip.Addr // flood, unflood, forget
 	mac    [6]byte    // forget

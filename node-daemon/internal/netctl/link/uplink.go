@@ -31,14 +31,17 @@ func (p *planner) uplink(n Network) (uplink, error) {
 func (p *planner) bridged(vni int) (uplink, error) {
 	name := p.BridgedDevice
 	below, ok := p.have.devices[name]
-	known := p.have.switches.bridges[name]
+	most, known := p.have.switches.bridges[name]
 	u := uplink{name: vlanOf(vni), kind: kindVLAN, below: below}
 	switch {
 	case name == "":
 		return u, errs.Unavailablef("network %d is bridged and this host has no device for bridged networks", vni)
 	case !ok || below.index < 0:
 		return u, noDevice(name, known, p.switching)
+	case known && below.idle:
+		return u, notRunning(name)
 	case known:
+		u.most = min(below.mtu, most)
 		return p.access(u, vni)
 	case p.switching != nil:
 		return u, p.switching
@@ -59,9 +62,13 @@ func noDevice(name string, bridge bool, switching error) error {
 	return errs.Unavailablef("device %q for bridged networks does not exist", name)
 }
 
+func notRunning(bridge string) error {
+	return errs.Unavailablef("bridge %q of Open vSwitch does not work: ovs-vswitchd does not run", bridge)
+}
+
 // access is an access port. One that nobody has labelled is never ours.
 func (p *planner) access(u uplink, vni int) (uplink, error) {
-	u.kind, u.most = kindPort, u.below.mtu
+	u.kind = kindPort
 	if d := p.have.devices[u.name]; d.index < 0 && d.ours(vni) {
 		return u, errs.Unavailablef("port %s of Open vSwitch has no device: %s", u.name, cmp.Or(d.port.fault, "ovs-vswitchd does not run"))
 	}

@@ -15,8 +15,8 @@ import (
 // untagged is what a frame without a VLAN tag counts as.
 const untagged = -1
 
-// watcher notes the frames that eth0 of a name space receives: their senders, and the
-// VLANs of their tags.
+// watcher notes the frames that a device receives: their senders, and the VLANs of their
+// tags.
 type watcher struct {
 	file  *os.File
 	ended chan struct{}
@@ -26,12 +26,15 @@ type watcher struct {
 	err  error
 }
 
-// watch begins before it returns and ends with the test.
-func watch(t *testing.T, s *space) *watcher {
+// watch looks at eth0 of a name space.
+func watch(t *testing.T, s *space) *watcher { t.Helper(); return watchDevice(t, s, "eth0") }
+
+// watchDevice begins before it returns and ends with the test.
+func watchDevice(t *testing.T, s *space, device string) *watcher {
 	t.Helper()
 	w := &watcher{ended: make(chan struct{}), seen: map[string][]int{}}
 	s.must(t, func() error {
-		fd, err := packetSocket("eth0")
+		fd, err := packetSocket(device)
 		w.file = os.NewFile(uintptr(fd), "frames")
 		return err
 	})
