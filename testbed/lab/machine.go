@@ -27,25 +27,37 @@ type Machine struct {
 	pid    int
 }
 
-// Start defines a guest with a card in a bridge on a host, with kernel arguments beside its
-// name, and starts it. It goes with the test.
+// Start launches a guest and waits until it has booted.
 func (l *Lab) Start(t testing.TB, name, bridge string, on *host.Host, mac, args string) *Machine {
+	t.Helper()
+	m := l.Launch(t, name, bridge, on, mac, args)
+	m.Booted(t)
+	return m
+}
+
+// Launch defines a guest with a card in a bridge on a host, with kernel arguments beside
+// its name, and starts it. It goes with the test.
+func (l *Lab) Launch(t testing.TB, name, bridge string, on *host.Host, mac, args string) *Machine {
 	t.Helper()
 	xml := guest.Linux(guest.Options{Name: name, Images: l.Images, Bridge: bridge, MAC: mac, Args: "host=" + name + " " + args})
 	l.Do(t, http.MethodPost, "/vm", "xml", xml, "node", on.Name)
-	m := &Machine{lab: l, name: name}
 	t.Cleanup(func() {
 		l.Do(t, http.MethodPost, "/vm/"+name+"/state", "state", "stop", "wait", "True")
 		l.Do(t, http.MethodDelete, "/vm/"+name)
 	})
 	l.Do(t, http.MethodPost, "/vm/"+name+"/state", "state", "start", "wait", "True")
-	Within(t, l.Deadline, name+" boots", func() error {
+	return &Machine{lab: l, name: name}
+}
+
+// Booted waits until the guest takes commands.
+func (m *Machine) Booted(t testing.TB) {
+	t.Helper()
+	Within(t, m.lab.Deadline, m.name+" boots", func() error {
 		if !strings.Contains(m.Console(t), "READY") {
 			return errors.New("no READY on its console")
 		}
 		return nil
 	})
-	return m
 }
 
 // Host is where the guest is now.

@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/parallelvirtualcluster/pvc/common/errs"
+	"github.com/parallelvirtualcluster/pvc/testbed/frames"
 )
 
 // Guests on two hosts, by network: all in one IP network, so that a frame in the wrong
@@ -27,7 +28,7 @@ func TestGuestsMeetOverPortsOfOpenVSwitchInTheirVLANOnly(t *testing.T) {
 	}
 	five, six := near5.start(t, a.machine, "vnet0"), near6.start(t, a.machine, "vnet1")
 	there5, there6 := far5.start(t, b.machine, "vnet0"), far6.start(t, b.machine, "vnet1")
-	wire, in5, in6 := watchDevice(t, b.space, "eth1"), watch(t, there5.space), watch(t, there6.space)
+	wire, in5, in6 := b.watch(t, "eth1"), there5.watch(t, "eth0"), there6.watch(t, "eth0")
 	there5.echo(t)
 	there6.echo(t)
 	five.reaches(t, there5)
@@ -37,14 +38,14 @@ func TestGuestsMeetOverPortsOfOpenVSwitchInTheirVLANOnly(t *testing.T) {
 	}
 	for _, c := range []struct {
 		where string
-		at    *watcher
+		at    *frames.Watcher
 		want  map[string][]int
 	}{
 		{"eth1", wire, map[string][]int{near5.mac: {5}, near6.mac: {6}}},
-		{"the guest in VLAN 5", in5, map[string][]int{near5.mac: {untagged}}},
-		{"the guest in VLAN 6", in6, map[string][]int{near6.mac: {untagged}}},
+		{"the guest in VLAN 5", in5, map[string][]int{near5.mac: {frames.Untagged}}},
+		{"the guest in VLAN 6", in6, map[string][]int{near6.mac: {frames.Untagged}}},
 	} {
-		if diff := cmp.Diff(c.want, c.at.tags(t, near5.mac, near6.mac)); diff != "" {
+		if diff := cmp.Diff(c.want, c.at.Tags(t, near5.mac, near6.mac)); diff != "" {
 			t.Errorf("tags by sender at %s (-want +got):\n%s", c.where, diff)
 		}
 	}

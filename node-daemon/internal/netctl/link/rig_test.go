@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/parallelvirtualcluster/pvc/common/model"
+	"github.com/parallelvirtualcluster/pvc/testbed/frames"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -263,4 +264,12 @@ func (g *guest) echo(t testing.TB) {
 		}
 	}()
 	t.Cleanup(func() { g.conn.Close(); <-ended })
+}
+
+// watch notes the frames that a device of the name space receives.
+func (s *space) watch(t *testing.T, device string) *frames.Watcher {
+	t.Helper()
+	var file *os.File
+	s.must(t, func() (err error) { file, err = frames.Open(device); return err })
+	return frames.Watch(t, file)
 }
