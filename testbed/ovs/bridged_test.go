@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,7 +57,7 @@ func TestGuestsOfBridgedNetworksMeetOverOpenVSwitch(t *testing.T) {
 		a.Reaches(t, right10.ip)
 		c.Reaches(t, right20.ip)
 		for _, other := range []guestOf{left20, right20} {
-			if out, ok := a.Run(t, "arping -c 2 -w 2 -I eth0 "+other.ip); ok {
+			if out, ok := a.Run(t, "arping -c 2 -w 1 -I eth0 "+other.ip); ok {
 				t.Errorf("a guest of network 10 reaches %s of network 20: %s", other.name, out)
 			}
 		}
@@ -132,15 +133,12 @@ func vsctl(t *testing.T, h *host.Host, args ...string) string {
 	return out
 }
 
+// hasPort is an error unless the bridge of the host has, or has not, a port.
 func hasPort(t *testing.T, h *host.Host, port string, want bool) error {
 	t.Helper()
-	for name := range strings.FieldsSeq(vsctl(t, h, "list-ports", testbed.TrunkBridge)) {
-		if name == port {
-			want = !want
-		}
-	}
-	if want {
-		return fmt.Errorf("port %s of %s is there, or is not", port, h.Name)
+	ports := strings.Fields(vsctl(t, h, "list-ports", testbed.TrunkBridge))
+	if slices.Contains(ports, port) != want {
+		return fmt.Errorf("%s of %s: wanted %v, the ports are %q", port, h.Name, want, ports)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/parallelvirtualcluster/pvc/common/config"
 	"github.com/parallelvirtualcluster/pvc/common/coord/zk"
 	"github.com/parallelvirtualcluster/pvc/common/domxml"
 	"github.com/parallelvirtualcluster/pvc/common/model"
@@ -46,10 +47,7 @@ func (d *daemon) newNetworks() (*networks, error) {
 		Scope: scope, Dial: zk.Dial, Servers: d.coord.Servers, Timeout: d.coord.Timeout, Digest: d.coord.Digest,
 		Connections: 1, Logger: d.log.Logger,
 	})}
-	cluster := c.Networking.Cluster
-	n.links = link.New(link.Underlay{
-		Device: cluster.Device, Local: cluster.Address.Addr(), BridgedDevice: cmp.Or(c.Networking.BridgeDevice, cluster.Device),
-	}, d.log.Logger)
+	n.links = link.New(underlay(c.Networking), d.log.Logger)
 	o := netctl.Options{Node: c.Name, View: n.view, Links: n.links, Taps: d.taps, Logger: d.log.Logger}
 	if c.IsCoordinator() {
 		if err := netctl.EnableForwarding(); err != nil {
@@ -61,6 +59,11 @@ func (d *daemon) newNetworks() (*networks, error) {
 	}
 	n.controller = netctl.New(o)
 	return n, nil
+}
+
+// underlay is what the devices of networks stand on.
+func underlay(n config.Networking) link.Underlay {
+	return link.Underlay{Device: n.Cluster.Device, Local: n.Cluster.Address.Addr(), BridgedDevice: cmp.Or(n.BridgeDevice, n.Cluster.Device)}
 }
 
 // addFacts says whether the host can have bridged networks, which may change: Open

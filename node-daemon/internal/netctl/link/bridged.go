@@ -2,13 +2,12 @@ package link
 
 import (
 	"context"
-	"errors"
-	"os/exec"
 	"strconv"
 	"strings"
 
 	"github.com/parallelvirtualcluster/pvc/common/errs"
 	"github.com/parallelvirtualcluster/pvc/common/model"
+	"github.com/parallelvirtualcluster/pvc/common/run"
 )
 
 // asked is what Open vSwitch has said of the device for bridged networks.
@@ -38,7 +37,7 @@ func (l *Links) readSwitches(ctx context.Context, want Desired, have *state) err
 
 // unlessAbsent is err, but not where there is no Open vSwitch: it has no device there.
 func unlessAbsent(err error, kind string) error {
-	if errors.Is(err, exec.ErrNotFound) && kind != kindOpenVSwitch {
+	if run.NotInstalled(err) && kind != kindOpenVSwitch {
 		return nil
 	}
 	return err

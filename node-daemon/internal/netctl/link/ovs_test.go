@@ -1,6 +1,8 @@
 package link
 
 import (
+	"context"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/parallelvirtualcluster/pvc/common/errs"
+	"github.com/parallelvirtualcluster/pvc/common/run"
 	"github.com/parallelvirtualcluster/pvc/testbed/frames"
 )
 
@@ -229,4 +232,27 @@ func TestPortsFollowTheMTUAndLeaveTheBridgeItsOwn(t *testing.T) {
 	m.vsctl(t, "set", "Interface", "vlan6", "mtu_request=1400") // somebody's, for the whole bridge
 	m.apply(t, want)
 	mtus(1300, 2000, 2000)
+}
+
+func TestATAPDeviceOnAHostWithoutOpenVSwitchIsADeviceAsOthers(t *testing.T) {
+	m := &machine{space: newSpace(t)}
+	m.must(t, func() error { return netlink.LinkAdd(&netlink.Tuntap{LinkAttrs: attrs("tap0"), Mode: netlink.TUNTAP_MODE_TAP}) })
+	m.links = New(Underlay{BridgedDevice: "tap0"}, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	t.Cleanup(m.links.Close)
+	m.links.ovs.runner = noPrograms{}
+	without := m.links.vlans()
+	if err := m.vlans(t); err != without {
+		t.Errorf("VLANs: %v, want %v", err, without)
+	}
+	if err := m.apply(t, vlans(5))[5]; (err == nil) != (without == nil) || err != nil && !strings.Contains(err.Error(), without.Error()) {
+		t.Errorf("network 5: %v, want %v", err, without)
+	}
+}
+
+// noPrograms is a host that has none.
+type noPrograms struct{}
+
+func (noPrograms) Run(ctx context.Context, c run.Command) (run.Result, error) {
+	c.Argv = []string{"pvc-no-such-program"}
+	return run.System{}.Run(ctx, c)
 }
