@@ -236,7 +236,9 @@ func TestPortsFollowTheMTUAndLeaveTheBridgeItsOwn(t *testing.T) {
 
 func TestATAPDeviceOnAHostWithoutOpenVSwitchIsADeviceAsOthers(t *testing.T) {
 	m := &machine{space: newSpace(t)}
-	m.must(t, func() error { return netlink.LinkAdd(&netlink.Tuntap{LinkAttrs: attrs("tap0"), Mode: netlink.TUNTAP_MODE_TAP}) })
+	m.must(t, func() error {
+		return netlink.LinkAdd(&netlink.Tuntap{LinkAttrs: attrs("tap0"), Mode: netlink.TUNTAP_MODE_TAP})
+	})
 	m.links = New(Underlay{BridgedDevice: "tap0"}, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	t.Cleanup(m.links.Close)
 	m.links.ovs.runner = noPrograms{}
