@@ -156,7 +156,7 @@ func (c *Cluster) ZooKeeperLeader(ctx context.Context) int {
 func (o Options) stateFile() string { return filepath.Join(o.dir(), "cluster.json") }
 
 func (o Options) newSwitch(lock *os.File) *host.Switch {
-	sw := &host.Switch{Name: o.Prefix + "sw", Dir: filepath.Join(o.dir(), "switch"), Linger: o.Linger, Lock: lock}
+	sw := &host.Switch{Name: o.Prefix + "sw", Dir: filepath.Join(o.dir(), "switch"), Linger: o.Linger, Lock: lock, Trunk: o.OpenVSwitch}
 	if o.Subnet != "" {
 		sw.Subnet = o.subnet()
 	}
@@ -221,9 +221,15 @@ func (o Options) create(lock *os.File) (*Cluster, error) {
 				return nil, err
 			}
 		}
-		c.hosts = append(c.hosts, &host.Host{Name: o.name(i), Index: i, Switch: c.sw, Linger: o.Linger,
+		h := &host.Host{Name: o.name(i), Index: i, Switch: c.sw, Linger: o.Linger,
 			Dir: filepath.Join(o.dir(), o.name(i)), Etc: files,
-			Dirs: []string{"/var/log/libvirt/qemu", "/var/log/pvc"}, Services: o.services(i)})
+			Dirs: []string{"/var/log/libvirt/qemu", "/var/log/pvc"}, Services: o.services(i)}
+		if o.OpenVSwitch {
+			if err := addOpenVSwitch(h); err != nil {
+				return nil, err
+			}
+		}
+		c.hosts = append(c.hosts, h)
 	}
 	if err := os.WriteFile(c.TokenHeaderFile(), []byte("X-Api-Key: "+c.secrets.Token+"\n"), 0o600); err != nil {
 		return nil, err

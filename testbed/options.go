@@ -20,6 +20,8 @@ const (
 	Libvirtd  = "libvirtd"
 	PVCD      = "pvcd"
 	PVCAPI    = "pvc-api"
+	OVSDB     = "ovsdb-server"
+	OVSSwitch = "ovs-vswitchd"
 )
 
 // Options of Up.
@@ -43,6 +45,9 @@ type Options struct {
 	Linger bool
 	// Networking has pvcd look after virtual networks.
 	Networking bool
+	// OpenVSwitch gives each host a second cable and a bridge of Open vSwitch on it
+	// (TrunkBridge), which carries bridged networks.
+	OpenVSwitch bool
 	// PVCDSettings and APISettings are laid over the generated configuration,
 	// by dotted key (pvc.system.vm.shutdown_timeout).
 	PVCDSettings map[string]any

@@ -11,7 +11,7 @@ go_wanted=1.26.4
 packages="zookeeper libvirt-daemon-system libvirt-clients libvirt-dev \
 qemu-system-x86 qemu-utils busybox-static binutils iproute2 nftables dnsmasq-base curl \
 gcc libc6-dev pkg-config ca-certificates"
-test_packages="python3-kazoo shellcheck"
+test_packages="python3-kazoo shellcheck openvswitch-switch"
 
 mode=${1:-}
 case $mode in
