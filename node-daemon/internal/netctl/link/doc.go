@@ -1,7 +1,8 @@
 // Package link makes the network devices of a host agree with the networks of the
 // cluster: per network a bridge vmbr<vni> for the guests and, as its port, the way to
 // the other hosts: vxlan<vni> over the cluster network for a managed network,
-// vlan<vni> on the device of the operator's switches for a bridged one.
+// vlan<vni> on the device of the operator's switches for a bridged one. Where that device
+// is a bridge of Open vSwitch, vlan<vni> is an access port of it.
 //
 // Apply reads the kernel (one dump of links, one of forwarding entries), plans in a
 // pure function what differs, and executes that. When nothing differs nothing is
