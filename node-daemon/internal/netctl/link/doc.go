@@ -24,5 +24,15 @@
 // device is never touched: if it has a name that a network needs, that network has an
 // error. A device with our alias that no network needs is removed, except a bridge
 // that guests still use: that one stays with its way to the other hosts, and the
-// result says so.
+// result says so. A port of Open vSwitch is labelled by its external_ids:pvc instead;
+// one without is never adopted.
+//
+// # Open vSwitch
+//
+// It is asked with ovs-vsctl(8), once in an Apply, and only if a bridged network is wanted
+// or a port may be left over. Facts of version 3.1.0: the datapath in user space leaves
+// its devices behind without carrier when ovs-vswitchd ends, so a port is not removed
+// meanwhile: its device would stay for good. mtu_request of a port lowers the MTU of all
+// internal ports without one, the bridge's own among them, while an MTU below the
+// bridge's that is set in the kernel stays.
 package link
