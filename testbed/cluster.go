@@ -157,7 +157,7 @@ func (c *Cluster) ZooKeeperLeader(ctx context.Context) int {
 func (o Options) stateFile() string { return filepath.Join(o.dir(), "cluster.json") }
 
 func (o Options) newSwitch(lock *os.File) *host.Switch {
-	sw := &host.Switch{Name: o.Prefix + "sw", Dir: filepath.Join(o.dir(), "switch"), Linger: o.Linger, Lock: lock}
+	sw := &host.Switch{Name: o.Prefix + "sw", Dir: filepath.Join(o.dir(), "switch"), Linger: o.Linger, Lock: lock, Trunk: o.OpenVSwitch}
 	if o.Subnet != "" {
 		sw.Subnet = o.subnet()
 	}
@@ -226,6 +226,11 @@ func (o Options) create(ctx context.Context, lock *os.File) (*Cluster, error) {
 			Dirs: []string{"/var/log/libvirt/qemu", "/var/log/pvc"}, Services: o.services(i), Disks: slices.Repeat([]int64{spareDiskSize}, o.Disks)}
 		if o.Storage {
 			h.Dirs = append(h.Dirs, cephDirs...)
+		}
+		if o.OpenVSwitch {
+			if err := addOpenVSwitch(h); err != nil {
+				return nil, err
+			}
 		}
 		c.hosts = append(c.hosts, h)
 	}

@@ -50,6 +50,9 @@ func (o Options) daemonFiles(i int, s secrets) ([]host.File, error) {
 	if o.Storage {
 		maps.Copy(base, o.storageSettings(i, s))
 	}
+	if o.OpenVSwitch {
+		base["pvc.system.configuration.networking.bridge_device"] = TrunkBridge
+	}
 	maps.Copy(base, o.PVCDSettings)
 	pvcd, err := settings(base, o.HostSettings[i])
 	if err != nil {

@@ -21,6 +21,8 @@ const (
 	Libvirtd  = "libvirtd"
 	PVCD      = "pvcd"
 	PVCAPI    = "pvc-api"
+	OVSDB     = "ovsdb-server"
+	OVSSwitch = "ovs-vswitchd"
 )
 
 // Options of Up.
@@ -44,6 +46,9 @@ type Options struct {
 	Linger bool
 	// Networking has pvcd look after virtual networks.
 	Networking bool
+	// OpenVSwitch gives each host a second cable and a bridge of Open vSwitch on it
+	// (TrunkBridge), which carries bridged networks.
+	OpenVSwitch bool
 	// Storage gives the cluster a Ceph cluster and has pvcd look after it.
 	Storage bool
 	// OSDs is how many it has; 0: one on each of the first three hosts.

@@ -12,7 +12,7 @@ packages="zookeeper libvirt-daemon-system libvirt-clients libvirt-dev \
 qemu-system-x86 qemu-utils busybox-static binutils iproute2 nftables dnsmasq-base curl \
 ceph-mon ceph-mgr ceph-osd ceph-common librados-dev librbd-dev qemu-block-extra \
 gcc libc6-dev pkg-config ca-certificates"
-test_packages="python3-kazoo shellcheck"
+test_packages="python3-kazoo shellcheck openvswitch-switch"
 
 mode=${1:-}
 case $mode in

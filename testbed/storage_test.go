@@ -27,7 +27,7 @@ func upStorage(t *testing.T) *testbed.Cluster {
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
 	begin := time.Now()
-	c, err := testbed.Up(ctx, testbed.Options{Prefix: "tc", Subnet: "10.95.0.0/24", Storage: true, Disks: 2, NoZooKeeper: true})
+	c, err := testbed.Up(ctx, testbed.Options{Prefix: "tc", Subnet: "10.90.0.0/24", Storage: true, Disks: 2, NoZooKeeper: true})
 	must(t, err)
 	t.Logf("ready after %v", time.Since(begin).Round(time.Millisecond))
 	t.Cleanup(func() {

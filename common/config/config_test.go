@@ -96,6 +96,7 @@ func TestValuesOfANodeFileArrive(t *testing.T) {
     fencing: {intervals: {keepalive_interval: 1.5}, actions: {successful_fence: nothing, failed_fence: migrate}, ipmi: {pass: None}}
     migration: {target_selector: None, parallel: "3", peer_uri: "qemu+tcp://{node}/system", shared_directories: [/srv/a/], listen_address: 10.0.0.1, encrypt_memory: yes}
     vm: {shutdown_timeout: '2', crash_window: 0.5e2}
+    configuration: {networking: {bridge_device: br1}}
 `
 	c, warnings, err := ParseNode("f", []byte(text), "hv1")
 	if err != nil {
@@ -109,6 +110,7 @@ func TestValuesOfANodeFileArrive(t *testing.T) {
 	want.Migration.PeerTemplate = "qemu+tcp://{node}/system"
 	want.Migration.SharedDirs = []string{"/srv/a"}
 	want.Migration.ListenAddress = netip.MustParseAddr("10.0.0.1")
+	want.Networking.BridgeDevice = "br1"
 	want.VM.ShutdownTimeout, want.VM.CrashWindow = 2*time.Second, 50*time.Second
 	if d := cmp.Diff(want, c, values); d != "" {
 		t.Errorf("want (-), got (+):\n%s", d)

@@ -56,6 +56,7 @@ func TestWrongNodeFileIsRefusedNamingLineKeyAndExpectation(t *testing.T) {
 		"seconds":           {smallNode + "  system: {vm: {shutdown_timeout: .nan}}\n", `f:4: pvc.system.vm.shutdown_timeout: ".nan": a number of seconds from 1 to 86400 was expected`},
 		"seconds unit":      {smallNode + "  system: {vm: {shutdown_timeout: 90s}}\n", `f:4: pvc.system.vm.shutdown_timeout: "90s": a number of seconds from 1 to 86400 was expected`},
 		"word":              {smallNode + "  system: {migration: {target_selector: luck}}\n", `f:4: pvc.system.migration.target_selector: "luck": one of mem, vcpus, load, vms was expected`},
+		"bridge device":     {smallNode + "  system: {configuration: {networking: {bridge_device: eth0/1}}}\n", `f:4: pvc.system.configuration.networking.bridge_device: "eth0/1": the name of a network device was expected`},
 		"relative path":     {smallNode + "  system: {secrets: {key_file: key}}\n", `f:4: pvc.system.secrets.key_file: "key": an absolute path was expected`},
 		"directory list":    {smallNode + "  system: {migration: {shared_directories: [/a, b]}}\n", `f:4: pvc.system.migration.shared_directories: element 2: "b": an absolute path was expected`},
 		"listen address":    {smallNode + "  system: {migration: {listen_address: hv1}}\n", `f:4: pvc.system.migration.listen_address: "hv1": an IP address was expected`},

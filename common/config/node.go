@@ -134,7 +134,10 @@ func (c Ceph) GuestKeyringFile() string {
 }
 
 // Networking is how this host is connected.
-type Networking struct{ Upstream, Cluster, Storage Interface }
+type Networking struct {
+	Upstream, Cluster, Storage Interface
+	BridgeDevice               string // carries bridged networks; empty: that of Cluster
+}
 
 // Interface is a device of the host and its own address on it.
 type Interface struct {

@@ -150,6 +150,7 @@ func configurationEntries(c *Node, raw *rawNode) []entry {
 			whole(log+"console.max_bytes", &c.Logging.ConsoleMaxBytes, 1024, 512<<10),
 			whole(log+"console.rotate_bytes", &c.Logging.ConsoleRotateBytes, 64<<10, 1<<30),
 		},
+		[]entry{value(net+"bridge_device", "the name of a network device", &c.Networking.BridgeDevice, deviceName)},
 		interfaceEntries(net+"upstream", &c.Networking.Upstream, &raw.upstream, networking),
 		interfaceEntries(net+"cluster", &c.Networking.Cluster, &raw.cluster, networking),
 		interfaceEntries(net+"storage", &c.Networking.Storage, &raw.storage, storage),

@@ -77,6 +77,10 @@ func (c Command) interrupted(ctx, limited context.Context) error {
 	return errs.Unavailablef("run %s: killed after %v: %w", c.Argv[0], c.timeout(), limited.Err())
 }
 
+// NotInstalled reports whether a program could not be run because there is none of its
+// name.
+func NotInstalled(err error) bool { return errors.Is(err, exec.ErrNotFound) }
+
 func killGroup(pid int) error {
 	err := syscall.Kill(-pid, syscall.SIGKILL)
 	if errors.Is(err, syscall.ESRCH) {

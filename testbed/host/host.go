@@ -23,6 +23,7 @@ type Host struct {
 	Switch *Switch `json:"-"`
 	Dir    string  // folder of the host's files: short, it holds sockets
 	Linger bool    // outlive the process that started it
+	Trunk  bool    // has a second cable, eth1, to the switch's trunk
 	// Etc are files that the host finds below /etc, over what the machine has
 	// there. They are written anew at every boot.
 	Etc []File
@@ -64,26 +65,39 @@ func (h *Host) PowerOn(ctx context.Context) error {
 	p := &initProcess{dir: h.Dir, linger: h.Linger,
 		namespaces: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC,
 		spec: initSpec{Name: h.Name, Addr: fmt.Sprintf("%s/%d", h.Addr(), h.Switch.Subnet.Bits()),
-			Control: h.controlPath(), Mounts: m, Services: h.Services, Enabled: h.enabledPath()}}
+			Trunk: h.Trunk, Control: h.controlPath(), Mounts: m, Services: h.Services, Enabled: h.enabledPath()}}
 	if err := p.start(ctx, h.plugIn); err != nil {
 		return fmt.Errorf("power on host %s: %w", h.Name, err)
 	}
 	return nil
 }
 
-// plugIn connects the host's eth0 to the switch. The hardware address is fixed,
-// so that a host that boots again is not sought at its old one.
+// plugIn connects the host to the switch. Hardware addresses are fixed, so that a host
+// that boots again is not sought at its old ones.
 func (h *Host) plugIn(ctx context.Context, pid int) error {
-	_ = h.Switch.ip(ctx, "link", "del", h.port()) // of a host that is just dying
-	mac := fmt.Sprintf("02:70:76:63:%02x:%02x", h.Switch.Subnet.Addr().As4()[1], h.Index)
-	if err := h.Switch.ip(ctx, "link", "add", h.port(), "type", "veth", "peer", "name", "eth0", "address", mac, "netns", strconv.Itoa(pid)); err != nil {
-		return err
+	h.unplug() // of a host that is just dying
+	for i, port := range h.ports() {
+		mac := fmt.Sprintf("02:70:76:%02x:%02x:%02x", 0x63+i, h.Switch.Subnet.Addr().As4()[1], h.Index)
+		if err := h.Switch.ip(ctx, "link", "add", port, "type", "veth", "peer", "name", fmt.Sprintf("eth%d", i), "address", mac, "netns", strconv.Itoa(pid)); err != nil {
+			return err
+		}
+		if err := h.Switch.ip(ctx, "link", "set", port, "master", fmt.Sprintf("br%d", i), "up"); err != nil {
+			return err
+		}
 	}
-	return h.Switch.ip(ctx, "link", "set", h.port(), "master", "br0", "up")
+	return nil
 }
 
-// port is the host's end of the cable at the switch.
+// port is the end of the host's first cable at the switch.
 func (h *Host) port() string { return "v" + h.Name }
+
+// ports are those of all its cables.
+func (h *Host) ports() []string {
+	if h.Trunk {
+		return []string{h.port(), "t" + h.Name}
+	}
+	return []string{h.port()}
+}
 
 // PowerCut ends everything on the host at once and returns when it is gone. Its
 // disks stay as they are. A host that is off stays off.
@@ -91,7 +105,21 @@ func (h *Host) PowerCut() error {
 	if err := killInit(h.Dir); err != nil {
 		return fmt.Errorf("power cut of host %s: %w", h.Name, err)
 	}
+	h.unplug()
 	return nil
+}
+
+// unplug removes the cables of a host that has no power. The kernel does it too, but only
+// when nobody looks into the host's network any more: until then its addresses answer.
+func (h *Host) unplug() {
+	if h.Switch == nil || !h.Switch.Up() {
+		return
+	}
+	ctx, cancel := initContext()
+	defer cancel()
+	for _, port := range h.ports() {
+		_ = h.Switch.ip(ctx, "link", "del", port) // gone already is the usual case
+	}
 }
 
 // On reports whether the host has power.
@@ -100,14 +128,19 @@ func (h *Host) On() bool { return loadIdentity(h.Dir).Alive() }
 // Addr is the host's address on the switch.
 func (h *Host) Addr() string { return h.Switch.Addr(h.Index).String() }
 
-// CutLink pulls the host's cable.
-func (h *Host) CutLink(ctx context.Context) error {
-	return h.Switch.ip(ctx, "link", "set", h.port(), "down")
-}
+// CutLink pulls the host's cables.
+func (h *Host) CutLink(ctx context.Context) error { return h.setLinks(ctx, "down") }
 
-// HealLink plugs it in again.
-func (h *Host) HealLink(ctx context.Context) error {
-	return h.Switch.ip(ctx, "link", "set", h.port(), "up")
+// HealLink plugs them in again.
+func (h *Host) HealLink(ctx context.Context) error { return h.setLinks(ctx, "up") }
+
+func (h *Host) setLinks(ctx context.Context, to string) error {
+	for _, port := range h.ports() {
+		if err := h.Switch.ip(ctx, "link", "set", port, to); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Enable has a unit, as name@1 of the template name@, started at every boot. It is for

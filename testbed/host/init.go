@@ -25,6 +25,7 @@ const (
 type initSpec struct {
 	Name     string // host name
 	Addr     string // address of eth0 with its length; empty: leave the network alone
+	Trunk    bool   // there is an eth1
 	Control  string // socket for commands; empty: no services
 	Mounts   *mounts
 	Services []Service
@@ -99,7 +100,7 @@ func prepare(spec *initSpec, wired *os.File) (*supervisor, []net.Listener, error
 	if err := unix.Sethostname([]byte(spec.Name)); err != nil {
 		return nil, nil, fmt.Errorf("set host name: %w", err)
 	}
-	if err := configureNetwork(spec.Addr); err != nil {
+	if err := configureNetwork(spec); err != nil {
 		return nil, nil, err
 	}
 	var listeners []net.Listener
@@ -128,10 +129,13 @@ func quietBridges() error {
 	return nil
 }
 
-func configureNetwork(addr string) error {
+func configureNetwork(spec *initSpec) error {
 	ctx, cancel := initContext()
 	defer cancel()
-	batch := "link set lo up\naddr add " + addr + " dev eth0\nlink set eth0 up\n"
+	batch := "link set lo up\naddr add " + spec.Addr + " dev eth0\nlink set eth0 up\n"
+	if spec.Trunk {
+		batch += "link set eth1 up\n"
+	}
 	_, err := run(ctx, batch, "ip", "-batch", "-")
 	return err
 }

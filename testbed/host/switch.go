@@ -17,12 +17,14 @@ import (
 )
 
 // Switch is the network between hosts: a bridge in a namespace of its own, with
-// a leg in the namespace of the machine.
+// a leg in the namespace of the machine. The trunk is a second bridge, br1, for hosts
+// with a second cable: it carries frames with tags, and nobody else is there.
 type Switch struct {
 	Name   string       // at most 10 characters: names of interfaces derive from it
 	Subnet netip.Prefix // an IPv4 /24; the leg has its address 254
 	Dir    string       // folder of the switch's files
 	Linger bool         // outlive the process that started it
+	Trunk  bool         // has one
 	// Lock is held open by the switch for as long as it lives; may be nil.
 	Lock *os.File
 }
@@ -59,6 +61,9 @@ func (s *Switch) wire(ctx context.Context, pid int) error {
 		"link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n" +
 		"link set " + port + " master br0 up\n" +
 		"link set br0 up\n"
+	if s.Trunk {
+		batch += "link add br1 type bridge stp_state 0 forward_delay 0 mcast_snooping 0\nlink set br1 up\n"
+	}
 	if _, err := run(ctx, batch, inNetwork(pid, "ip", "-batch", "-")...); err != nil {
 		return err
 	}
@@ -132,6 +137,9 @@ func (s *Switch) ip(ctx context.Context, args ...string) error {
 	_, err = run(ctx, "", inNetwork(pid, append([]string{"ip"}, args...)...)...)
 	return err
 }
+
+// PID is the process that holds the namespace of the switch.
+func (s *Switch) PID() (int, error) { return s.pid() }
 
 func (s *Switch) pid() (int, error) {
 	id := loadIdentity(s.Dir)

@@ -7,12 +7,12 @@ import (
 )
 
 func TestRulesDecideAndNetworksAreApart(t *testing.T) {
-	a := lab(t, "120", "left", "120")
-	b := lab(t, "121", "right", "121")
-	bAddress := b.address(t)
-	b.run(t, "for port in 80 81; do httpd -p $port -h /proc/self; done")
+	a := connected(t, "120", "left", "120")
+	b := connected(t, "121", "right", "121")
+	bAddress := b.Address(t)
+	b.Run(t, "for port in 80 81; do httpd -p $port -h /proc/self; done")
 	open := func(port string) bool {
-		_, ok := a.run(t, "nc -w 3 "+bAddress+" "+port+" </dev/null >/dev/null 2>&1")
+		_, ok := a.Run(t, "nc -w 3 "+bAddress+" "+port+" </dev/null >/dev/null 2>&1")
 		return ok
 	}
 	if !open("80") || !open("81") {
@@ -27,9 +27,9 @@ func TestRulesDecideAndNetworksAreApart(t *testing.T) {
 	if open("80") {
 		t.Error("the next primary has not got the rule")
 	}
-	a.reaches(t, bAddress)
+	a.Reaches(t, bAddress)
 	// A rule of one network does not concern another.
-	a.reaches(t, "10.120.0.1")
+	a.Reaches(t, "10.120.0.1")
 	do(t, http.MethodDelete, "/network/right/acl/no%20web", "direction", "in")
 	within(t, deadline, "the rule is gone", func() error { return wrongIf(!open("80"), "port 80 is closed") })
 
@@ -42,8 +42,8 @@ func TestRulesDecideAndNetworksAreApart(t *testing.T) {
 		t.Errorf("%d %s", status, body)
 	}
 	// On one wire they would find each other without any router.
-	b.run(t, "ip addr add 10.120.0.77/24 dev eth0; ip route del default")
-	if _, ok := b.run(t, "arping -c 3 -w 3 -I eth0 "+a.address(t)+" >/dev/null"); ok {
+	b.Run(t, "ip addr add 10.120.0.77/24 dev eth0; ip route del default")
+	if _, ok := b.Run(t, "arping -c 3 -w 3 -I eth0 "+a.Address(t)+" >/dev/null"); ok {
 		t.Error("frames of one network are in another")
 	}
 }

@@ -8,28 +8,29 @@ import (
 
 	"github.com/parallelvirtualcluster/pvc/testbed"
 	"github.com/parallelvirtualcluster/pvc/testbed/host"
+	"github.com/parallelvirtualcluster/pvc/testbed/lab"
 )
 
-// lab is a network with a guest on a host that is not the primary.
-func lab(t *testing.T, vni, name, octet string) *machine {
+// connected makes a network with a guest on a host that is not the primary.
+func connected(t *testing.T, vni, name, octet string) *lab.Machine {
 	t.Helper()
 	network(t, vni, name, "domain", name+".test", "ip4_network", "10."+octet+".0.0/24", "ip4_gateway", "10."+octet+".0.1",
 		"dhcp4", "True", "dhcp4_start", "10."+octet+".0.100", "dhcp4_end", "10."+octet+".0.199",
 		"ip6_network", "fd00:"+octet+"::/64", "ip6_gateway", "fd00:"+octet+"::1")
 	m := start(t, "nn"+name, "vmbr"+vni, secondary(t), "", "")
-	m.address(t)
-	m.reaches(t, "10."+octet+".0.1")
+	m.Address(t)
+	m.Reaches(t, "10."+octet+".0.1")
 	return m
 }
 
 // decision: where gateways are
 func TestTheGatewaySurvivesWhatHappensToThePrimary(t *testing.T) {
-	m := lab(t, "110", "gate", "110")
-	m.reaches(t, "fd00:110::1") // it has an address of its own by then
+	m := connected(t, "110", "gate", "110")
+	m.Reaches(t, "fd00:110::1") // it has an address of its own by then
 	holders := watchHolders(t, "10.110.0.1", "fd00:110::1", "192.0.2.10", "10.97.0.250")
 	// The guest must not lose its own host with the primary.
 	other := func() *host.Host {
-		p, at := primary(t), m.host(t)
+		p, at := primary(t), m.Host(t)
 		for _, h := range cluster.Coordinators() {
 			if h != p && h != at {
 				return h
@@ -39,7 +40,7 @@ func TestTheGatewaySurvivesWhatHappensToThePrimary(t *testing.T) {
 		return nil
 	}
 	away := func() { // the guest's host must not be the primary
-		if p := primary(t); p == m.host(t) {
+		if p := primary(t); p == m.Host(t) {
 			do(t, http.MethodPost, "/node/"+other().Name+"/coordinator-state", "coordinator-state", "primary", "wait", "True")
 		}
 	}
@@ -88,14 +89,14 @@ func TestTheGatewaySurvivesWhatHappensToThePrimary(t *testing.T) {
 			allRun(t)
 			away()
 			p := primary(t)
-			pings := []*pinging{m.pings(t, "10.110.0.1"), m.pings(t, "fd00:110::1")}
+			pings := []*lab.Pinging{m.Pings(t, "10.110.0.1"), m.Pings(t, "fd00:110::1")}
 			c.do(p)
 			for _, p := range pings {
-				m.reaches(t, p.address)
-				sent, gap := p.end(t)
-				t.Logf("%s: %d pings, at most %v without an answer; %s", p.address, sent, gap, holders.now())
+				m.Reaches(t, p.Address)
+				sent, gap := p.End(t)
+				t.Logf("%s: %d pings, at most %v without an answer; %s", p.Address, sent, gap, holders.now())
 				if gap > c.limit {
-					t.Errorf("%v without an answer of %s, at most %v are promised", gap, p.address, c.limit)
+					t.Errorf("%v without an answer of %s, at most %v are promised", gap, p.Address, c.limit)
 				}
 			}
 		})

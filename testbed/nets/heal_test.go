@@ -16,11 +16,11 @@ const repair = 10*time.Second + 20*time.Second
 
 // decision: repairs
 func TestWhatOthersBreakIsRepaired(t *testing.T) {
-	m := lab(t, "130", "heal", "130")
+	m := connected(t, "130", "heal", "130")
 	do(t, http.MethodPost, "/network/heal/acl", "description", "mail", "direction", "in", "rule", "tcp dport 25 drop")
 	p := primary(t)
 	here := start(t, "nnhere", "vmbr130", p, "", "") // its card is in the bridge that is deleted
-	here.address(t)
+	here.Address(t)
 	run := func(argv ...string) string {
 		out, err := p.Exec(t.Context(), argv...)
 		if err != nil {
@@ -54,8 +54,8 @@ func TestWhatOthersBreakIsRepaired(t *testing.T) {
 		{"a removed gateway", []string{"ip", "addr", "del", "10.130.0.1/24", "dev", "vmbr130"}, func() bool {
 			return strings.Contains(run("ip", "-o", "addr", "show", "vmbr130"), "10.130.0.1/24")
 		}},
-		{"a lost flood entry", []string{"bridge", "fdb", "del", "00:00:00:00:00:00", "dev", "vxlan130", "dst", m.host(t).Addr()}, func() bool {
-			return strings.Contains(run("bridge", "fdb", "show", "dev", "vxlan130"), "00:00:00:00:00:00 dst "+m.host(t).Addr())
+		{"a lost flood entry", []string{"bridge", "fdb", "del", "00:00:00:00:00:00", "dev", "vxlan130", "dst", m.Host(t).Addr()}, func() bool {
+			return strings.Contains(run("bridge", "fdb", "show", "dev", "vxlan130"), "00:00:00:00:00:00 dst "+m.Host(t).Addr())
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -65,8 +65,8 @@ func TestWhatOthersBreakIsRepaired(t *testing.T) {
 			began := time.Now()
 			within(t, repair, "repair", func() error { return wrongIf(!c.whole(), "not yet") })
 			t.Logf("repaired after %v", time.Since(began).Round(time.Millisecond))
-			m.reaches(t, "10.130.0.1")
-			here.reaches(t, m.address(t))
+			m.Reaches(t, "10.130.0.1")
+			here.Reaches(t, m.Address(t))
 		})
 	}
 	if primary(t) != p {
@@ -75,15 +75,15 @@ func TestWhatOthersBreakIsRepaired(t *testing.T) {
 }
 
 func TestARestartOfTheDaemonDisturbsNoTraffic(t *testing.T) {
-	a := lab(t, "131", "calm", "131")
+	a := connected(t, "131", "calm", "131")
 	b := start(t, "nncalm2", "vmbr131", primary(t), "", "")
-	pings := a.pings(t, b.address(t))
+	pings := a.Pings(t, b.Address(t))
 	for _, h := range cluster.Hosts() {
 		must(t, h.Kill(t.Context(), testbed.PVCD))
 	}
 	allRun(t)
 	primary(t)
-	if sent, gap := pings.end(t); gap > 0 {
+	if sent, gap := pings.End(t); gap > 0 {
 		t.Errorf("%v of %d pings were not answered", gap, sent)
 	}
 }

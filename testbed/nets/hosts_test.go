@@ -21,10 +21,10 @@ func holdsNothing(t *testing.T, h *host.Host) {
 
 // decision: hosts without networks
 func TestAHostThatIsNoCoordinatorConnectsItsGuestsAndDoesNoMore(t *testing.T) {
-	m := lab(t, "150", "plain", "150")
+	m := connected(t, "150", "plain", "150")
 	b := start(t, "nnplain2", "vmbr150", hypervisor, "", "")
-	b.address(t)
-	b.reaches(t, m.address(t))
+	b.Address(t)
+	b.Reaches(t, m.Address(t))
 	holdsNothing(t, hypervisor)
 	if status, body := ask(t, http.MethodPost, "/node/"+hypervisor.Name+"/coordinator-state", "coordinator-state", "primary"); status != 510 {
 		t.Errorf("%d %s", status, body)
@@ -36,7 +36,7 @@ func TestAHostThatIsNoCoordinatorConnectsItsGuestsAndDoesNoMore(t *testing.T) {
 
 // decision: hosts without networks
 func TestAHostWithoutNetworksHasNoneAndGetsNoGuestThatNeedsOne(t *testing.T) {
-	lab(t, "151", "absent", "151")
+	connected(t, "151", "absent", "151")
 	links := func() string {
 		out, err := unconnected.Exec(t.Context(), "sh", "-c", "ip -o link | cut -d: -f2 | cut -d@ -f1; cat /proc/sys/net/ipv4/ip_forward")
 		must(t, err)

@@ -29,18 +29,18 @@ func TestGuestsOfAManagedNetworkHaveAddressesNamesAndAGateway(t *testing.T) {
 	web := start(t, "nnweb", "vmbr100", p, webMAC, "")
 	db := start(t, "nndb", "vmbr100", secondary(t), "", "")
 
-	if got := web.address(t); got != "10.100.0.10" {
+	if got := web.Address(t); got != "10.100.0.10" {
 		t.Errorf("the reservation is not heeded: %s", got)
 	}
-	dbAddress := db.address(t)
+	dbAddress := db.Address(t)
 	if !strings.HasPrefix(dbAddress, "10.100.0.1") || len(dbAddress) != len("10.100.0.100") {
 		t.Errorf("%s is not of the range", dbAddress)
 	}
 	t.Run("addresses", func(t *testing.T) {
-		db.reaches(t, "10.100.0.10")
-		db.reaches(t, "10.100.0.1")
-		web.reaches(t, dbAddress)
-		web.reaches(t, "fd00:100::1")
+		db.Reaches(t, "10.100.0.10")
+		db.Reaches(t, "10.100.0.1")
+		web.Reaches(t, dbAddress)
+		web.Reaches(t, "fd00:100::1")
 	})
 	t.Run("leases", func(t *testing.T) {
 		within(t, deadline, "the lease is shown", func() error {
@@ -55,11 +55,11 @@ func TestGuestsOfAManagedNetworkHaveAddressesNamesAndAGateway(t *testing.T) {
 	t.Run("names", func(t *testing.T) {
 		within(t, deadline, "names are answered", func() error {
 			for name, address := range map[string]string{"nndb.office.test": dbAddress, "web.office.test": "10.100.0.10"} {
-				if out, _ := web.run(t, "nslookup "+name); !strings.Contains(out, address) {
+				if out, _ := web.Run(t, "nslookup "+name); !strings.Contains(out, address) {
 					return errors.New(out)
 				}
 			}
-			if out, _ := db.run(t, "nslookup 10.100.0.10"); !strings.Contains(out, "web.office.test") {
+			if out, _ := db.Run(t, "nslookup 10.100.0.10"); !strings.Contains(out, "web.office.test") {
 				return errors.New(out)
 			}
 			return nil
@@ -73,14 +73,14 @@ func TestGuestsOfAManagedNetworkHaveAddressesNamesAndAGateway(t *testing.T) {
 	t.Run("IPv6 between guests", func(t *testing.T) {
 		re, address := regexp.MustCompile(`inet6 (fd00:100:[0-9a-f:]+)/`), ""
 		within(t, deadline, "the guest has an address of the network", func() error {
-			out, _ := db.run(t, "ip -6 -o addr show dev eth0 scope global")
+			out, _ := db.Run(t, "ip -6 -o addr show dev eth0 scope global")
 			if found := re.FindStringSubmatch(out); found != nil {
 				address = found[1]
 				return nil
 			}
 			return errors.New(out)
 		})
-		web.reaches(t, address)
+		web.Reaches(t, address)
 	})
 	t.Run("other hosts hold nothing of the primary", func(t *testing.T) {
 		for _, h := range cluster.Hosts() {
@@ -90,11 +90,11 @@ func TestGuestsOfAManagedNetworkHaveAddressesNamesAndAGateway(t *testing.T) {
 		}
 	})
 	t.Run("migration with a running ping", func(t *testing.T) {
-		pings := web.pings(t, dbAddress)
+		pings := web.Pings(t, dbAddress)
 		do(t, http.MethodPost, "/vm/nndb/node", "action", "migrate", "wait", "True")
-		db.reaches(t, "10.100.0.10")
-		db.reaches(t, "10.100.0.1")
-		sent, gap := pings.end(t)
+		db.Reaches(t, "10.100.0.10")
+		db.Reaches(t, "10.100.0.1")
+		sent, gap := pings.End(t)
 		t.Logf("%d pings, at most %v without an answer", sent, gap)
 		if gap > 5*time.Second { // the guest itself stands still for a part of it
 			t.Errorf("%v without an answer", gap)

@@ -101,10 +101,10 @@ func dial(t *testing.T, from *host.Host, address string) (net.Conn, error) {
 
 func TestNamesReachTheWorldAndTheWorldReachesNames(t *testing.T) {
 	server := serveNames(t)
-	m := lab(t, "140", "names", "140")
+	m := connected(t, "140", "names", "140")
 	tries := func(when string) {
 		within(t, deadline, "a name of the world "+when, func() error {
-			out, _ := m.run(t, "nslookup www.outside.example")
+			out, _ := m.Run(t, "nslookup www.outside.example")
 			return wrongIf(!strings.Contains(out, "203.0.113.77"), out)
 		})
 		want := "mail.names.test."
@@ -139,10 +139,20 @@ func TestNamesReachTheWorldAndTheWorldReachesNames(t *testing.T) {
 	}
 	do(t, http.MethodPost, "/node/"+secondary(t).Name+"/coordinator-state", "coordinator-state", "primary", "wait", "True")
 	tries("from the next primary")
+	t.Run("the next primary gives out no address that is in use", func(t *testing.T) {
+		next := start(t, "nnnames2", "vmbr140", secondary(t), "", "")
+		if next.Address(t) == m.Address(t) {
+			t.Errorf("two guests have %s", m.Address(t))
+		}
+		next.Reaches(t, m.Address(t))
+		if shown := do(t, http.MethodGet, "/network/names/lease"); !strings.Contains(shown, `"`+m.Address(t)+`"`) || !strings.Contains(shown, `"`+next.Address(t)+`"`) {
+			t.Errorf("%s and %s have leases, the API shows %s", m.Address(t), next.Address(t), shown)
+		}
+	})
 
 	do(t, http.MethodDelete, "/network/names/lease/52:54:00:00:8c:14")
 	within(t, deadline, "the name is gone", func() error {
-		out, _ := m.run(t, "nslookup mail.names.test")
+		out, _ := m.Run(t, "nslookup mail.names.test")
 		return wrongIf(strings.Contains(out, "10.140.0.20"), out)
 	})
 }

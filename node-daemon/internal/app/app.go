@@ -43,8 +43,6 @@ type daemon struct {
 	registrar  *liveness.Registrar
 	networks   *networks // nil if this host does not look after networks
 	storage    *storage  // nil if it does nothing with Ceph
-	health     []string  // what was found wrong with the host at the start, as sentences
-	noBridged  string    // why bridged networks are not possible here
 }
 
 func serve(ctx context.Context, c *config.Node, stdout io.Writer) error {
@@ -131,7 +129,10 @@ func (d *daemon) newController(peer hypervisor.Peer) *vmctl.Controller {
 
 // facts are what the host tells about itself.
 func (d *daemon) facts(ctx context.Context) (model.NodeFacts, error) {
-	f := model.NodeFacts{Version: version.Version, MachineID: d.host.MachineID, MigrationURI: d.config.PeerURI(d.config.Name), Health: d.health, NoBridged: d.noBridged}
+	f := model.NodeFacts{Version: version.Version, MachineID: d.host.MachineID, MigrationURI: d.config.PeerURI(d.config.Name)}
+	if d.networks != nil {
+		d.networks.addFacts(ctx, &f, d.log.Logger)
+	}
 	if a := d.config.Networking.Cluster.Address; a.IsValid() {
 		f.Address = a.Addr().String()
 	}

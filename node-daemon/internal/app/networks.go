@@ -2,15 +2,19 @@ package app
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/parallelvirtualcluster/pvc/common/config"
 	"github.com/parallelvirtualcluster/pvc/common/coord/zk"
 	"github.com/parallelvirtualcluster/pvc/common/domxml"
+	"github.com/parallelvirtualcluster/pvc/common/model"
 	"github.com/parallelvirtualcluster/pvc/common/run"
 	"github.com/parallelvirtualcluster/pvc/common/service"
 	"github.com/parallelvirtualcluster/pvc/common/view"
@@ -27,6 +31,8 @@ import (
 type networks struct {
 	view       *view.View
 	controller *netctl.Controller
+	links      *link.Links
+	cannot     string        // have bridged networks, because: as it was logged last
 	dhcp       *dhcp.Servers // nil, as dns is, on a host that cannot become primary
 	dns        *dns.Server
 }
@@ -41,14 +47,8 @@ func (d *daemon) newNetworks() (*networks, error) {
 		Scope: scope, Dial: zk.Dial, Servers: d.coord.Servers, Timeout: d.coord.Timeout, Digest: d.coord.Digest,
 		Connections: 1, Logger: d.log.Logger,
 	})}
-	cluster := c.Networking.Cluster
-	links := link.New(link.Underlay{Device: cluster.Device, Local: cluster.Address.Addr(), BridgedDevice: cluster.Device}, d.log.Logger)
-	if err := links.VLANs(); err != nil {
-		d.log.Warn("this host cannot have bridged networks", "err", err)
-		d.noBridged = err.Error()
-		d.health = append(d.health, "bridged networks are not possible: "+d.noBridged)
-	}
-	o := netctl.Options{Node: c.Name, View: n.view, Links: links, Taps: d.taps, Logger: d.log.Logger}
+	n.links = link.New(underlay(c.Networking), d.log.Logger)
+	o := netctl.Options{Node: c.Name, View: n.view, Links: n.links, Taps: d.taps, Logger: d.log.Logger}
 	if c.IsCoordinator() {
 		if err := netctl.EnableForwarding(); err != nil {
 			return nil, err
@@ -59,6 +59,24 @@ func (d *daemon) newNetworks() (*networks, error) {
 	}
 	n.controller = netctl.New(o)
 	return n, nil
+}
+
+// underlay is what the devices of networks stand on.
+func underlay(n config.Networking) link.Underlay {
+	return link.Underlay{Device: n.Cluster.Device, Local: n.Cluster.Address.Addr(), BridgedDevice: cmp.Or(n.BridgeDevice, n.Cluster.Device)}
+}
+
+// addFacts says whether the host can have bridged networks, which may change: Open
+// vSwitch may come up later than this daemon, and go down.
+func (n *networks) addFacts(ctx context.Context, f *model.NodeFacts, log *slog.Logger) {
+	if err := n.links.VLANs(ctx); err != nil {
+		f.NoBridged = err.Error()
+		f.Health = append(f.Health, "bridged networks are not possible: "+f.NoBridged)
+	}
+	if f.NoBridged != n.cannot && f.NoBridged != "" {
+		log.Warn("this host cannot have bridged networks", "err", f.NoBridged)
+	}
+	n.cannot = f.NoBridged
 }
 
 // taps are the TAP devices of the running guests and the bridges they belong into.
@@ -93,14 +111,14 @@ func (d *daemon) taps(ctx context.Context) (map[string]string, error) {
 func (n *networks) addPrimary(d *daemon, o *netctl.Options) error {
 	c := d.config
 	o.Addresses = address.NewSet("floating and gateway addresses", netctl.OurBridge, d.log.Logger)
-	var floating []netip.Addr
+	var floating []netip.Prefix
 	for _, f := range []struct {
 		device string
 		prefix netip.Prefix
 	}{{c.Networking.Upstream.Device, c.Cluster.Upstream.Floating}, {c.Networking.Cluster.Device, c.Cluster.Internal.Floating}} {
 		if f.prefix.IsValid() {
 			o.Floating = append(o.Floating, address.Place{Device: f.device, Prefix: f.prefix})
-			floating = append(floating, f.prefix.Addr())
+			floating = append(floating, f.prefix)
 		}
 	}
 	forward := c.DNS.Forwarders

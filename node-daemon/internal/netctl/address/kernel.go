@@ -28,25 +28,25 @@ func (p Place) key(have kernel) placeKey { return placeKey{have.links[p.Device],
 const dumpTries = 5
 
 // readKernel asks twice, however many devices there are.
-func readKernel() (have kernel, err error) {
+func readKernel(from *netlink.Handle) (have kernel, err error) {
 	for range dumpTries {
-		if have, err = readOnce(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+		if have, err = readOnce(from); !errors.Is(err, netlink.ErrDumpInterrupted) {
 			break
 		}
 	}
 	return have, err
 }
 
-func readOnce() (kernel, error) {
+func readOnce(from *netlink.Handle) (kernel, error) {
 	have := kernel{links: map[string]int{}, names: map[int]string{}, addrs: map[placeKey]netlink.Addr{}}
-	links, err := netlink.LinkList()
+	links, err := from.LinkList()
 	if err != nil {
 		return have, fmt.Errorf("list the devices: %w", err)
 	}
 	for _, l := range links {
 		have.links[l.Attrs().Name], have.names[l.Attrs().Index] = l.Attrs().Index, l.Attrs().Name
 	}
-	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	addrs, err := from.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return have, fmt.Errorf("list the addresses: %w", err)
 	}

@@ -39,6 +39,8 @@ type Set struct {
 	placed map[Place]placing // what was put somewhere and not taken away since
 	// trouble is what is wrong with single addresses, to log it once.
 	trouble string
+	// handle is the socket to the kernel, nil until it is needed and after a failure.
+	handle *netlink.Handle
 }
 
 type placing struct{ announcements int } // still to be made
@@ -92,7 +94,7 @@ func (s *Set) Release(context.Context) error {
 	if err := s.apply(0); err != nil {
 		return err
 	}
-	have, err := readKernel()
+	have, err := readKernel(s.handle)
 	if err != nil {
 		return err
 	}
@@ -118,10 +120,17 @@ const tooLate = 500 * time.Millisecond
 
 // apply makes the kernel agree: with a second or more left the wanted addresses are
 // set, else removed; strays go. s.mu is held.
-func (s *Set) apply(left time.Duration) error {
+func (s *Set) apply(left time.Duration) (err error) {
 	end := lease.Now() + lease.Moment(left)
-	have, err := readKernel()
+	if s.handle == nil {
+		if s.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+			return fmt.Errorf("open netlink: %w", err)
+		}
+	}
+	have, err := readKernel(s.handle)
 	if err != nil {
+		s.handle.Close() // a socket that has lost step must not be asked again
+		s.handle = nil
 		return err
 	}
 	var wanted []Place
@@ -139,7 +148,7 @@ func (s *Set) apply(left time.Duration) error {
 			delete(s.placed, p) // it went with the device
 			continue
 		}
-		if err := p.put(index, end); err != nil {
+		if err := p.put(s.handle, index, end); err != nil {
 			failed = append(failed, err)
 			continue
 		}
@@ -170,7 +179,7 @@ func (s *Set) complain(err error) {
 }
 
 // put sets one address for the time that is left until the end.
-func (p Place) put(index int, end lease.Moment) error {
+func (p Place) put(to *netlink.Handle, index int, end lease.Moment) error {
 	began := lease.Now()
 	left := time.Duration(end - began)
 	if left < time.Second {
@@ -178,11 +187,11 @@ func (p Place) put(index int, end lease.Moment) error {
 	}
 	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index, Name: p.Device}}
 	addr := p.netlink(left)
-	if err := netlink.AddrReplace(link, addr); err != nil {
+	if err := to.AddrReplace(link, addr); err != nil {
 		return fmt.Errorf("add %s: %w", p, err)
 	}
 	if late := time.Duration(lease.Now() - began); late > tooLate {
-		err := netlink.AddrDel(link, addr)
+		err := to.AddrDel(link, addr)
 		return errors.Join(errs.Unavailablef("%s was set %v late and is removed again", p, late), err)
 	}
 	return nil
@@ -206,7 +215,7 @@ func (s *Set) clear(have kernel, wanted []Place) error {
 			continue
 		}
 		link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: key.link, Name: p.Device}}
-		if err := netlink.AddrDel(link, &addr); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, unix.ENODEV) {
+		if err := s.handle.AddrDel(link, &addr); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, unix.ENODEV) {
 			all = append(all, fmt.Errorf("remove %s: %w", p, err))
 			continue
 		}

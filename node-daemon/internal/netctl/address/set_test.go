@@ -63,7 +63,7 @@ func held(t *testing.T, prefixes ...string) *Set {
 // present are the addresses of the devices, without link-local ones.
 func present(t *testing.T) (out []string) {
 	t.Helper()
-	have, err := readKernel()
+	have, err := readKernel(&netlink.Handle{})
 	if err != nil {
 		t.Fatal(err)
 	}

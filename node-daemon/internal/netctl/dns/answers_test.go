@@ -31,7 +31,7 @@ func saidBy(m *dns.Msg) said {
 }
 
 func TestAnswersOverUDPAndTCPAreThoseOfTheZones(t *testing.T) {
-	_, at := start(t, Options{Addresses: addrs("198.51.100.5")}, red(), blue())
+	_, at := start(t, Options{Addresses: prefixes("198.51.100.5/24")}, red(), blue())
 	no := func(code, origin string) said { return said{code, []string{}, origin + " 10"} }
 	yes := func(rrs ...string) said { return said{"NOERROR", rrs, ""} }
 	const v6 = "0.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa"
@@ -95,7 +95,7 @@ func TestNSAnswerCarriesTheAddressesOfTheServer(t *testing.T) {
 }
 
 func TestNameServerWithANameOfItsOwnIsNamedInEveryZone(t *testing.T) {
-	s := New(quiet(Options{NameServer: "NS1.red.example", Addresses: addrs("198.51.100.5")}))
+	s := New(quiet(Options{NameServer: "NS1.red.example", Addresses: prefixes("198.51.100.5/24")}))
 	s.Update([]Zone{red(), blue()})
 	for _, origin := range []string{"red.example", "blue.example", "2.1.10.in-addr.arpa"} {
 		m := handle(s, udpPeer(stranger), question(origin, dns.TypeNS))

@@ -35,13 +35,22 @@ func newSecondary(a netip.AddrPort, s *Server) *secondary {
 	if a.Port() == 0 {
 		n.addr = netip.AddrPortFrom(n.addr.Addr(), 53)
 	}
-	for _, own := range s.o.Addresses {
-		if own.Is4() == n.addr.Addr().Is4() {
-			n.from = own
-			break
+	n.from = source(s.o.Addresses, n.addr.Addr())
+	return n
+}
+
+// source is the address of this server that a secondary knows it by: the one in its own
+// network, otherwise the first of its family. Without any it is invalid.
+func source(own []netip.Prefix, to netip.Addr) (from netip.Addr) {
+	for _, p := range own {
+		if p.Contains(to) {
+			return p.Addr()
+		}
+		if !from.IsValid() && p.Addr().Is4() == to.Is4() {
+			from = p.Addr()
 		}
 	}
-	return n
+	return from
 }
 
 // tell notes the zones and does not wait.

@@ -54,7 +54,7 @@ func hear(t *testing.T, ch <-chan told, zones ...string) map[string]told {
 func TestSecondariesAreToldOfWhatHasChangedAndNothingElse(t *testing.T) {
 	at, ch := secondaryServer(t, always)
 	floating := netip.MustParseAddr("127.0.0.77")
-	s, _ := start(t, Options{Transfer: []netip.AddrPort{at}, Addresses: []netip.Addr{floating}}, blue())
+	s, _ := start(t, Options{Transfer: []netip.AddrPort{at}, Addresses: []netip.Prefix{netip.PrefixFrom(floating, 24)}}, blue())
 	first := hear(t, ch, "blue.example.", "2.0.192.in-addr.arpa.")
 	if n := first["blue.example."]; n.serial != s.Serial() || n.from != floating {
 		t.Errorf("told %v, want serial %d from %v", n, s.Serial(), floating)
@@ -84,4 +84,18 @@ func TestSecondaryThatDoesNotAnswerIsToldAgain(t *testing.T) {
 	s.secondaries[0].first = time.Millisecond
 	launch(t, s, blue())
 	hear(t, ch, "blue.example.", "2.0.192.in-addr.arpa.")
+}
+
+func TestASecondaryIsToldFromAnAddressInItsNetwork(t *testing.T) {
+	own := []netip.Prefix{netip.MustParsePrefix("192.0.2.10/24"), netip.MustParsePrefix("10.0.0.250/8"), netip.MustParsePrefix("fd00::250/64")}
+	for to, want := range map[string]string{
+		"192.0.2.99": "192.0.2.10", "10.9.9.9": "10.0.0.250", "198.51.100.1": "192.0.2.10", "fd00::1": "fd00::250", "2001:db8::1": "fd00::250",
+	} {
+		if got := source(own, netip.MustParseAddr(to)); got.String() != want {
+			t.Errorf("%s is told from %s, want %s", to, got, want)
+		}
+	}
+	if got := source(own[:2], netip.MustParseAddr("2001:db8::1")); got.IsValid() {
+		t.Errorf("an IPv6 secondary is told from %s", got)
+	}
 }

@@ -24,9 +24,9 @@ type Options struct {
 	// NameServer is the name of this server in SOA and NS records, a domain name.
 	// Empty, or not a domain name: "pvc-ns" in each domain.
 	NameServer string
-	// Addresses are those of the server besides the gateways: the floating ones. They
-	// belong to its name, and NOTIFY is sent from the first of the secondary's family.
-	Addresses []netip.Addr
+	// Addresses are those of the server besides the gateways: the floating ones, with the
+	// lengths of their networks. They belong to its name, and NOTIFY is sent from one.
+	Addresses []netip.Prefix
 	// Serial is the highest serial that another primary may have given; 0: not known.
 	Serial uint32
 	Log    *slog.Logger // nil: slog.Default()
@@ -87,7 +87,11 @@ func canonicalServer(o Options) string {
 // the zones given. What cannot be published (a host name that is none, or that is
 // taken) is left out and logged when that is new. Nothing of zones is kept.
 func (s *Server) Update(zones []Zone) {
-	contents, remarks := build(zones, s.o.NameServer, s.o.Addresses)
+	var own []netip.Addr
+	for _, p := range s.o.Addresses {
+		own = append(own, p.Addr())
+	}
+	contents, remarks := build(zones, s.o.NameServer, own)
 	guests := newBlockSet(zones)
 	s.update.Lock()
 	defer s.update.Unlock()

@@ -1,7 +1,8 @@
 // Package link makes the network devices of a host agree with the networks of the
 // cluster: per network a bridge vmbr<vni> for the guests and, as its port, the way to
 // the other hosts: vxlan<vni> over the cluster network for a managed network,
-// vlan<vni> on the device of the operator's switches for a bridged one.
+// vlan<vni> on the device of the operator's switches for a bridged one. Where that device
+// is a bridge of Open vSwitch, vlan<vni> is an access port of it.
 //
 // Apply reads the kernel (one dump of links, one of forwarding entries), plans in a
 // pure function what differs, and executes that. When nothing differs nothing is
@@ -23,5 +24,15 @@
 // device is never touched: if it has a name that a network needs, that network has an
 // error. A device with our alias that no network needs is removed, except a bridge
 // that guests still use: that one stays with its way to the other hosts, and the
-// result says so.
+// result says so. A port of Open vSwitch is labelled by its external_ids:pvc instead;
+// one without is never adopted.
+//
+// # Open vSwitch
+//
+// It is asked with ovs-vsctl(8), once in an Apply, and only if a bridged network is wanted
+// or a port may be left over. Facts of version 3.1.0: the datapath in user space leaves
+// its devices behind without carrier when ovs-vswitchd ends, so a port is not removed
+// meanwhile: its device would stay for good. mtu_request of a port lowers the MTU of all
+// internal ports without one, the bridge's own among them, while an MTU below the
+// bridge's that is set in the kernel stays.
 package link

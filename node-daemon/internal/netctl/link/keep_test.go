@@ -266,7 +266,7 @@ func TestVLANDevicesOrTheReasonWhyNot(t *testing.T) {
 	if m.index(t, "vmbr5") == 0 || m.index(t, "vxlan100") == 0 {
 		t.Error("the bridge of the bridged network, or the other network, is missing")
 	}
-	if err := m.links.VLANs(); err != nil {
+	if err := m.vlans(t); err != nil {
 		if !errs.Is(err, errs.Unavailable) || !errs.Is(result[5], errs.Unavailable) || len(result) != 1 {
 			t.Errorf("VLANs: %v; result %v", err, result)
 		}
@@ -279,6 +279,11 @@ func TestVLANDevicesOrTheReasonWhyNot(t *testing.T) {
 		t.Error("vlan5 is missing")
 	}
 	m.complete(t, Desired{})
+}
+
+func (m *machine) vlans(t *testing.T) (err error) {
+	m.in(func() { err = m.links.VLANs(t.Context()) })
+	return err
 }
 
 func TestApplyStopsWhenItsContextEnds(t *testing.T) {

@@ -28,6 +28,7 @@ type kernel struct {
 	socket   *nl.SocketHandle // for requests that the library cannot make
 	ioctl    int              // a socket for ethtool
 	index    map[string]int   // of the devices, by name
+	switches switches         // as they were read last
 }
 
 func openKernel(u Underlay) (_ *kernel, err error) {
@@ -75,6 +76,7 @@ func (k *kernel) request(proto, flags int) *nl.NetlinkRequest {
 }
 
 func (k *kernel) remember(s state) {
+	k.switches = s.switches
 	k.index = make(map[string]int, len(s.devices))
 	for name, d := range s.devices {
 		k.index[name] = d.index
@@ -102,8 +104,9 @@ func (k *kernel) do(s step) error {
 		return k.quiet(dev.Attrs().Index)
 	case checksum:
 		return k.stopChecksumOffload(s.device)
-	case noDAD:
-		return os.WriteFile("/proc/sys/net/ipv6/conf/"+s.device+"/accept_dad", []byte("0"), 0)
+	case host6:
+		conf := "/proc/sys/net/ipv6/conf/" + s.device
+		return errors.Join(os.WriteFile(conf+"/accept_dad", []byte("0"), 0), os.WriteFile(conf+"/accept_ra", []byte("0"), 0))
 	case noAuto:
 		return k.handle.LinkSetIP6AddrGenMode(dev, addrGenNone)
 	case attach:
@@ -184,6 +187,7 @@ func (k *kernel) portsInUse(bridge, vni int) ([]string, error) {
 		}
 		s.devices[d.name] = d
 	}
+	s.adopt(k.switches)
 	return s.foreignPorts(device{index: bridge}, vni), nil
 }
 

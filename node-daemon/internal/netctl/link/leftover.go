@@ -43,12 +43,17 @@ func (p *planner) leave(w *work, left []device) {
 		}
 		kept[d.index] = true
 		w.fault(inUse(d.name, ports))
+		if p.switching != nil {
+			w.fault(p.switching) // one of them may be our own
+		}
 	}
 	for _, d := range left {
 		switch {
 		case d.kind == kindBridge:
+		case d.kind == kindPort && d.idle:
+			w.fault(notRunning(d.port.bridge))
 		case !kept[d.master]:
-			w.add(step{op: remove, device: d.name, to: going[d.master]})
+			w.add(step{op: remove, device: d.name, kind: d.kind, to: going[d.master]})
 		case d.kind == kindVXLAN:
 			p.flooding(w, d)
 		}

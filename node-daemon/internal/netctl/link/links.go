@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/parallelvirtualcluster/pvc/common/model"
+	"github.com/parallelvirtualcluster/pvc/common/run"
 )
 
 // Network is what a host needs to know of a virtual network to make its devices.
@@ -27,7 +28,8 @@ type Network struct {
 type Underlay struct {
 	Device        string     // of the cluster network, carries VXLAN
 	Local         netip.Addr // the host's own address there
-	BridgedDevice string     // carries VLANs; empty if the host has none
+	BridgedDevice string     // carries VLANs, may be a bridge of Open vSwitch; empty if the host has none
+	SwitchDB      string     // where Open vSwitch has its database, as --db of ovs-vsctl(8); empty: at the usual place
 	Port          int        // UDP port of VXLAN; 0 is 4789, that of RFC 7348
 }
 
@@ -52,10 +54,12 @@ type Result map[int]error
 type Links struct {
 	underlay Underlay
 	log      *slog.Logger
-	vlans    func() error
+	ovs      ovs
+	vlans    func() error // of the kernel
 
 	mu     sync.Mutex
 	kernel *kernel // nil until it is needed, and after it failed
+	asked  asked
 }
 
 // New returns the links of the host whose network name space the process is in.
@@ -65,12 +69,8 @@ func New(u Underlay, log *slog.Logger) *Links {
 		u.Port = defaultPort
 	}
 	u.Local = u.Local.Unmap()
-	return &Links{underlay: u, log: log, vlans: sync.OnceValue(probeVLANs)}
+	return &Links{underlay: u, log: log, ovs: ovs{run.System{}, u.SwitchDB}, vlans: sync.OnceValue(probeVLANs)}
 }
-
-// VLANs says whether the kernel can make VLAN devices: nil, or an Unavailable error
-// with the reason. It is found out once, in a name space made for that.
-func (l *Links) VLANs() error { return l.vlans() }
 
 // Close gives the sockets back. Links may be used again afterwards.
 func (l *Links) Close() {
@@ -86,45 +86,64 @@ func (l *Links) close() {
 	}
 }
 
+func (l *Links) open() error {
+	if l.kernel != nil {
+		return nil
+	}
+	k, err := openKernel(l.underlay)
+	if err != nil {
+		return fmt.Errorf("open netlink: %w", err)
+	}
+	l.kernel = k
+	return nil
+}
+
 // Apply makes the devices of the host agree with what is desired and says which
 // networks are not complete. The error is for what concerns all of them: the kernel
 // cannot be read, or ctx has ended before everything was looked at.
 func (l *Links) Apply(ctx context.Context, want Desired) (Result, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.kernel == nil {
-		k, err := openKernel(l.underlay)
-		if err != nil {
-			return nil, fmt.Errorf("open netlink: %w", err)
-		}
-		l.kernel = k
+	if err := l.open(); err != nil {
+		return nil, err
 	}
 	have, err := l.kernel.read(ctx)
 	if err != nil {
 		l.close() // a socket that has lost step must not be asked again
 		return nil, fmt.Errorf("read the network devices: %w", err)
 	}
-	return l.execute(ctx, plan(ground{l.underlay, l.vlanFault(want)}, want, have))
+	g := ground{Underlay: l.underlay, switching: l.readSwitches(ctx, want, &have), vlans: l.vlanFault(want)}
+	return l.execute(ctx, plan(g, want, have))
 }
 
 // vlanFault asks only if somebody needs the answer. Where it could not be found out,
 // the attempt to make a device will tell.
 func (l *Links) vlanFault(want Desired) error {
-	if slices.ContainsFunc(want.Networks, func(n Network) bool { return n.Type == model.NetworkBridged }) {
-		if err := l.VLANs(); errors.Is(err, unix.EOPNOTSUPP) {
+	if want.bridged() {
+		if err := l.vlans(); errors.Is(err, unix.EOPNOTSUPP) {
 			return err
 		}
 	}
 	return nil
 }
 
+func (d Desired) bridged() bool {
+	return slices.ContainsFunc(d.Networks, func(n Network) bool { return n.Type == model.NetworkBridged })
+}
+
 func (l *Links) execute(ctx context.Context, todo []work) (Result, error) {
-	result, steps := Result{}, 0
+	result, steps, port := Result{}, 0, l.switchSteps(ctx)
+	do := func(s step) error {
+		if s.kind == kindPort {
+			return port(s)
+		}
+		return l.kernel.do(s)
+	}
 	for _, w := range todo {
 		if err := ctx.Err(); err != nil {
 			return result, fmt.Errorf("apply networks: %w", err)
 		}
-		done, failed := perform(w, l.kernel.do, l.log)
+		done, failed := perform(w, do, l.log)
 		faults := append(w.faults, failed...)
 		steps += done
 		if len(faults) > 0 {

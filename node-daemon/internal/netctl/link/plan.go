@@ -15,10 +15,11 @@ const (
 	overhead6 = 14 + 40 + 8 + 8
 )
 
-// ground is what a plan stands on: the underlay, and whether the kernel has VLANs.
+// ground is what a plan stands on: the underlay, and what it lacks.
 type ground struct {
 	Underlay
-	vlans error
+	vlans     error // why the kernel has no VLANs
+	switching error // why Open vSwitch could not be asked
 }
 
 // work is what there is to do for one network, and what cannot be done.
@@ -127,19 +128,21 @@ func (p *planner) claim(w *work, name, kind string, similar, fits func(device) b
 	p.taken[name] = true
 	d, there := p.have.devices[name]
 	switch {
-	case there && (d.kind != kind || d.alias != "" && !d.ours(w.vni) || d.alias == "" && !similar(d)):
+	case there && !d.ours(w.vni) && (d.kind != kind || d.alias != "" || !similar(d)):
 		w.fault(errs.Conflictf("device %s is not one of ours: kind %q, alias %q", name, d.kind, d.alias))
 		return device{}, false
-	case there && fits(d):
+	case there && d.kind == kind && fits(d):
 		if d.alias == "" {
 			w.add(step{op: label, device: name})
 		}
 		return d, true
 	case there:
-		w.add(step{op: remove, device: name})
+		w.add(step{op: remove, device: name, kind: d.kind})
 	}
 	w.add(step{op: create, device: name, kind: kind})
-	w.add(step{op: label, device: name})
+	if kind != kindPort { // which is made with its label
+		w.add(step{op: label, device: name})
+	}
 	return p.unborn(name, kind), true
 }
 
@@ -147,7 +150,7 @@ func (p *planner) claim(w *work, name, kind string, similar, fits func(device) b
 func (p *planner) unborn(name, kind string) device {
 	return device{name: name, kind: kind, index: -1,
 		bridge: bridge{stp: true, checksum: true},
-		ipv6:   ipv6{on: p.have.ipv6, dad: p.have.ipv6, autoconf: p.have.ipv6}}
+		ipv6:   ipv6{on: p.have.ipv6, dad: p.have.ipv6, ra: p.have.ipv6, autoconf: p.have.ipv6}}
 }
 
 func anyDevice(device) bool { return true }
@@ -163,8 +166,8 @@ func (p *planner) bridge(w *work, name string, mtu int) (device, bool) {
 	if mtu != 0 && d.mtu != mtu {
 		w.add(step{op: setMTU, device: name, n: mtu})
 	}
-	if p.ipv6After(d, mtu).dad {
-		w.add(step{op: noDAD, device: name})
+	if after := p.ipv6After(d, mtu); after.dad || after.ra {
+		w.add(step{op: host6, device: name})
 	}
 	if d.bridge.checksum {
 		w.add(step{op: checksum, device: name})

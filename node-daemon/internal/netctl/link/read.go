@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -80,6 +81,22 @@ func (k *kernel) dumpLinks(master int) ([][]byte, error) {
 	return req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
 }
 
+// lookUp asks for one link; one that is not there is no error.
+func (k *kernel) lookUp(name string) (d device, there bool, err error) {
+	req := k.request(unix.RTM_GETLINK, 0)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+	answers, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	if gone(err) || err == nil && len(answers) == 0 {
+		return d, false, nil
+	}
+	if err != nil {
+		return d, false, fmt.Errorf("look up device %s: %w", name, err)
+	}
+	d, err = parseLink(answers[0])
+	return d, err == nil, err
+}
+
 // forwarding returns an entry of a VXLAN device; those of bridges have no peer.
 func forwarding(n netlink.Neigh) (entry, bool) {
 	peer, ok := netip.AddrFromSlice(n.IP)
@@ -111,7 +128,7 @@ func attributes(b []byte, least map[uint16]int, f func(kind uint16, value []byte
 
 func number(b []byte) int { return int(int32(binary.NativeEndian.Uint32(b))) }
 
-var linkSizes = map[uint16]int{unix.IFLA_MTU: 4, unix.IFLA_MASTER: 4, unix.IFLA_LINK: 4}
+var linkSizes = map[uint16]int{unix.IFLA_MTU: 4, unix.IFLA_MASTER: 4, unix.IFLA_LINK: 4, unix.IFLA_CARRIER: 1}
 
 // parseLink reads an RTM_NEWLINK message (rtnetlink(7)).
 func parseLink(m []byte) (device, error) {
@@ -130,6 +147,8 @@ func parseLink(m []byte) (device, error) {
 			d.mtu = number(v)
 		case unix.IFLA_MASTER:
 			d.master = number(v)
+		case unix.IFLA_CARRIER:
+			d.idle = v[0] == 0
 		case unix.IFLA_LINK:
 			d.parent = number(v)
 		case unix.IFLA_LINKINFO:
@@ -213,6 +232,7 @@ const (
 	inet6Conf        = 2  // IFLA_INET6_CONF: an array of numbers
 	inet6AddrGenMode = 8  // IFLA_INET6_ADDR_GEN_MODE
 	confAcceptDAD    = 27 // DEVCONF_ACCEPT_DAD, an index of that array
+	confAcceptRA     = 3  // DEVCONF_ACCEPT_RA
 	addrGenNone      = 1  // IN6_ADDR_GEN_MODE_NONE
 )
 
@@ -221,7 +241,7 @@ func (i *ipv6) parse(data []byte) error {
 	return attributes(data, map[uint16]int{inet6Conf: 4 * (confAcceptDAD + 1), inet6AddrGenMode: 1}, func(kind uint16, v []byte) error {
 		switch kind {
 		case inet6Conf:
-			i.dad = number(v[4*confAcceptDAD:]) > 0
+			i.dad, i.ra = number(v[4*confAcceptDAD:]) > 0, number(v[4*confAcceptRA:]) > 0
 		case inet6AddrGenMode:
 			i.autoconf = v[0] != addrGenNone
 		}

@@ -19,12 +19,12 @@ func TestParseLinkReadsWhatTheKernelSays(t *testing.T) {
 	b, v, below := have.devices["vmbr100"], have.devices["vxlan100"], have.devices["eth0"]
 	want := device{index: b.index, name: "vmbr100", kind: kindBridge, alias: "pvc:100", mtu: 1450, up: true,
 		ipv6: ipv6{on: true, autoconf: true}}
-	if diff := cmp.Diff(want, b, cmp.AllowUnexported(device{}, bridge{}, vxlan{}, ipv6{}), cmp.Comparer(sameVXLAN)); diff != "" {
+	if diff := cmp.Diff(want, b, cmp.AllowUnexported(device{}, bridge{}, vxlan{}, ipv6{}, switchPort{}), cmp.Comparer(sameVXLAN)); diff != "" {
 		t.Error(diff)
 	}
 	want = device{index: v.index, name: "vxlan100", kind: kindVXLAN, alias: "pvc:100", mtu: 1450, up: true, master: b.index,
-		vxlan: vxlan{vni: 100, port: 4789, device: below.index, local: m.addr, learning: true}, ipv6: ipv6{on: true, dad: true}}
-	if diff := cmp.Diff(want, v, cmp.AllowUnexported(device{}, bridge{}, vxlan{}, ipv6{}), cmp.Comparer(sameVXLAN)); diff != "" {
+		vxlan: vxlan{vni: 100, port: 4789, device: below.index, local: m.addr, learning: true}, ipv6: ipv6{on: true, dad: true, ra: true}}
+	if diff := cmp.Diff(want, v, cmp.AllowUnexported(device{}, bridge{}, vxlan{}, ipv6{}, switchPort{}), cmp.Comparer(sameVXLAN)); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/parallelvirtualcluster/pvc/common/model"
+	"github.com/parallelvirtualcluster/pvc/testbed/frames"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -197,8 +198,12 @@ func (m *machine) toDo(t testing.TB, want Desired) (lines []string) {
 	t.Helper()
 	m.must(t, func() error {
 		have, err := m.links.kernel.read(t.Context())
-		lines = say(plan(ground{Underlay: m.links.underlay}, want, have))
-		return err
+		if err != nil {
+			return err
+		}
+		fault := m.links.readSwitches(t.Context(), want, &have)
+		lines = say(plan(ground{Underlay: m.links.underlay, switching: fault}, want, have))
+		return nil
 	})
 	return lines
 }
@@ -259,4 +264,12 @@ func (g *guest) echo(t testing.TB) {
 		}
 	}()
 	t.Cleanup(func() { g.conn.Close(); <-ended })
+}
+
+// watch notes the frames that a device of the name space receives.
+func (s *space) watch(t *testing.T, device string) *frames.Watcher {
+	t.Helper()
+	var file *os.File
+	s.must(t, func() (err error) { file, err = frames.Open(device); return err })
+	return frames.Watch(t, file)
 }

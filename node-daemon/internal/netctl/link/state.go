@@ -13,6 +13,14 @@ const (
 	kindVLAN   = "vlan"
 )
 
+// kindPort is an internal port of Open vSwitch. In the kernel it is of one of the kinds
+// below: the first is the kernel's own datapath, the other the one in user space.
+const (
+	kindPort        = "Open vSwitch port"
+	kindOpenVSwitch = "openvswitch"
+	kindTUN         = "tun"
+)
+
 // device is a link as the kernel has it, as far as it matters here.
 type device struct {
 	index  int
@@ -21,12 +29,14 @@ type device struct {
 	alias  string
 	mtu    int
 	up     bool
-	master int // index of the bridge it is a port of, or 0
-	parent int // index of the device below, or 0
+	idle   bool // has no carrier: of a port, that nobody is behind it
+	master int  // index of the bridge it is a port of, or 0
+	parent int  // index of the device below, or 0
 
 	vxlan  vxlan
 	vlan   int
 	bridge bridge
+	port   switchPort
 	ipv6   ipv6
 }
 
@@ -50,6 +60,7 @@ type bridge struct {
 type ipv6 struct {
 	on       bool
 	dad      bool // looks for duplicates of its addresses
+	ra       bool // takes addresses and routes from any router that says it is one
 	autoconf bool // makes itself a link-local address
 }
 
@@ -68,7 +79,32 @@ type state struct {
 	devices map[string]device
 	entries map[int][]entry // by the index of the device
 	ipv6    bool            // new devices will have it
+
+	switches switches // empty if Open vSwitch was not asked
 }
+
+// adopt marks the devices that are ports of Open vSwitch: what their owner is called
+// there is their alias. A port whose device is missing is a device without a number.
+func (s *state) adopt(all switches) {
+	s.switches = all
+	for name, p := range all.ports {
+		d, there := s.devices[name]
+		if there && !d.switchable() {
+			continue
+		}
+		if !there {
+			d = device{index: -1, name: name}
+		}
+		d.kind, d.alias, d.port = kindPort, "", p
+		if p.owner != "" {
+			d.alias = aliasPrefix + p.owner
+		}
+		s.devices[name] = d
+	}
+}
+
+// switchable says whether the device may be a bridge or a port of Open vSwitch.
+func (d device) switchable() bool { return d.kind == kindOpenVSwitch || d.kind == kindTUN }
 
 // ports of a bridge, except those of the network itself.
 func (s state) foreignPorts(of device, vni int) []string {
@@ -86,7 +122,7 @@ func (d device) ours(vni int) bool { return d.makeable() && d.alias == aliasOf(v
 
 // makeable says whether we make devices of that kind.
 func (d device) makeable() bool {
-	return d.kind == kindBridge || d.kind == kindVXLAN || d.kind == kindVLAN
+	return d.kind == kindBridge || d.kind == kindVXLAN || d.kind == kindVLAN || d.kind == kindPort
 }
 
 const aliasPrefix = "pvc:"

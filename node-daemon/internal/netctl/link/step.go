@@ -15,7 +15,7 @@ const (
 	setMTU             // to n
 	quiet              // bridge: no STP, no delay, no snooping
 	checksum           // bridge: computed before a frame leaves
-	noDAD              // no search for duplicates of IPv6 addresses
+	host6              // bridge: the host searches no duplicates of its IPv6 addresses and follows no router of the network
 	noAuto             // no link-local address
 	attach             // to a bridge
 	up                 // begin to work
@@ -52,8 +52,8 @@ func (s step) String() string {
 		return fmt.Sprintf("switch spanning tree, delay and snooping of %s off", s.device)
 	case checksum:
 		return fmt.Sprintf("switch checksum offload of %s off", s.device)
-	case noDAD:
-		return fmt.Sprintf("switch duplicate address detection of %s off", s.device)
+	case host6:
+		return fmt.Sprintf("switch duplicate address detection and router advertisements of %s off", s.device)
 	case noAuto:
 		return fmt.Sprintf("switch IPv6 autoconfiguration of %s off", s.device)
 	case attach:

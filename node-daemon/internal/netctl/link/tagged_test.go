@@ -15,6 +15,7 @@ import (
 
 	"github.com/parallelvirtualcluster/pvc/common/coord/coordtest"
 	"github.com/parallelvirtualcluster/pvc/common/model"
+	"github.com/parallelvirtualcluster/pvc/testbed/frames"
 )
 
 // taggedSide names the variable that says which of two connected machines this is:
@@ -205,20 +206,20 @@ func (m *machine) remakeVLAN(name string, id int) func() error {
 // guest of the same VLAN without, at the other guest not at all.
 func (m *machine) answerTagged(t *testing.T) {
 	five, six := answer5.start(t, m, "vnet0"), answer6.start(t, m, "vnet1")
-	wire, in5, in6 := watch(t, m.space), watch(t, five.space), watch(t, six.space)
+	wire, in5, in6 := m.watch(t, "eth0"), five.watch(t, "eth0"), six.watch(t, "eth0")
 	six.echo(t)
 	five.echoToTheEnd(t)
 	from5, from6 := asker5.mac, asker6.mac
 	for _, c := range []struct {
 		where string
-		at    *watcher
+		at    *frames.Watcher
 		want  map[string][]int
 	}{
 		{"eth0", wire, map[string][]int{from5: {5, strayVLAN}, from6: {6}}},
-		{"the guest in VLAN 5", in5, map[string][]int{from5: {untagged}}},
-		{"the guest in VLAN 6", in6, map[string][]int{from6: {untagged}}},
+		{"the guest in VLAN 5", in5, map[string][]int{from5: {frames.Untagged}}},
+		{"the guest in VLAN 6", in6, map[string][]int{from6: {frames.Untagged}}},
 	} {
-		if diff := cmp.Diff(c.want, c.at.tags(t, from5, from6)); diff != "" {
+		if diff := cmp.Diff(c.want, c.at.Tags(t, from5, from6)); diff != "" {
 			t.Errorf("tags by sender at %s (-want +got):\n%s", c.where, diff)
 		}
 	}

@@ -8,15 +8,27 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/errs"
 )
 
-// Orphans are the TAP devices that are in no bridge: guests that have lost theirs.
+// dataPath is the TAP device of Open vSwitch in user space that belongs to no bridge.
+const dataPath = "ovs-netdev"
+
+// Orphans are the TAP devices that are in no bridge: guests that have lost theirs. Those
+// of Open vSwitch, as far as it was asked, are none.
 func (l *Links) Orphans() (names []string, err error) {
 	links, err := netlink.LinkList()
 	if err != nil {
 		return nil, fmt.Errorf("list the network devices: %w", err)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switched := map[string]switchPort{}
+	if l.kernel != nil {
+		switched = l.kernel.switches.ports
+	}
 	for _, link := range links {
-		if link.Type() == "tuntap" && link.Attrs().MasterIndex == 0 {
-			names = append(names, link.Attrs().Name)
+		name := link.Attrs().Name
+		_, port := switched[name]
+		if link.Type() == "tuntap" && link.Attrs().MasterIndex == 0 && !port && name != l.underlay.BridgedDevice && name != dataPath {
+			names = append(names, name)
 		}
 	}
 	return names, nil

@@ -1,4 +1,4 @@
-package link
+package frames
 
 import (
 	"encoding/binary"
@@ -12,12 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// untagged is what a frame without a VLAN tag counts as.
-const untagged = -1
+// Untagged is what a frame without a VLAN tag counts as.
+const Untagged = -1
 
-// watcher notes the frames that eth0 of a name space receives: their senders, and the
-// VLANs of their tags.
-type watcher struct {
+// Watcher notes the frames that a device receives: their senders, and the VLANs of their
+// tags.
+type Watcher struct {
 	file  *os.File
 	ended chan struct{}
 
@@ -26,18 +26,21 @@ type watcher struct {
 	err  error
 }
 
-// watch begins before it returns and ends with the test.
-func watch(t *testing.T, s *space) *watcher {
-	t.Helper()
-	w := &watcher{ended: make(chan struct{}), seen: map[string][]int{}}
-	s.must(t, func() error {
-		fd, err := packetSocket("eth0")
-		w.file = os.NewFile(uintptr(fd), "frames")
-		return err
-	})
+// Watch notes what arrives at an open device from now on, until the test ends.
+func Watch(t testing.TB, file *os.File) *Watcher {
+	w := &Watcher{file: file, ended: make(chan struct{}), seen: map[string][]int{}}
 	go w.run()
 	t.Cleanup(func() { w.file.Close(); <-w.ended })
 	return w
+}
+
+// Open receives every frame of a device in the network name space of the calling thread.
+func Open(device string) (*os.File, error) {
+	fd, err := packetSocket(device)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "frames of "+device), nil
 }
 
 // packetSocket receives every frame of a device with what the kernel says beside it.
@@ -60,7 +63,7 @@ func packetSocket(device string) (int, error) {
 	return fd, nil
 }
 
-func (w *watcher) run() {
+func (w *Watcher) run() {
 	defer close(w.ended)
 	raw, err := w.file.SyscallConn()
 	if err != nil {
@@ -89,13 +92,13 @@ func (w *watcher) run() {
 	}
 }
 
-func (w *watcher) fail(err error) {
+func (w *Watcher) fail(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.err = err
 }
 
-func (w *watcher) note(sender string, tag int) {
+func (w *Watcher) note(sender string, tag int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !slices.Contains(w.seen[sender], tag) {
@@ -103,8 +106,8 @@ func (w *watcher) note(sender string, tag int) {
 	}
 }
 
-// tags are those of the senders that were seen, ascending.
-func (w *watcher) tags(t *testing.T, senders ...string) map[string][]int {
+// Tags are those of the senders that were seen, ascending, by hardware address.
+func (w *Watcher) Tags(t testing.TB, senders ...string) map[string][]int {
 	t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -132,7 +135,7 @@ func tagOf(beside []byte) (int, error) {
 			continue
 		}
 		if binary.NativeEndian.Uint32(m.Data)&unix.TP_STATUS_VLAN_VALID == 0 {
-			return untagged, nil
+			return Untagged, nil
 		}
 		if kind := binary.NativeEndian.Uint16(m.Data[18:]); kind != unix.ETH_P_8021Q {
 			return 0, errors.New("a tag that is not one of 802.1Q")
