@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -261,19 +262,29 @@ func onRecord(t testing.TB, name, volume string, on *host.Host) model.Claim {
 	return c
 }
 
-// theQEMU is the process of a guest.
-func theQEMU(t testing.TB, name string) (pid int) {
-	t.Helper()
+// qemus are the processes of a guest on the whole machine.
+func qemus(name string) (pids []int) {
 	files, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is well-formed
 	for _, file := range files {
-		if b, err := os.ReadFile(file); err == nil && strings.Contains(string(b), "\x00guest="+name+",") {
-			pid, err = strconv.Atoi(strings.Split(file, "/")[2])
-			must(t, err)
-			return pid
+		b, err := os.ReadFile(file)
+		if err != nil || !strings.Contains(string(b), "\x00guest="+name+",") {
+			continue // gone meanwhile, or another
+		}
+		if pid, err := strconv.Atoi(strings.Split(file, "/")[2]); err == nil {
+			pids = append(pids, pid)
 		}
 	}
-	t.Fatalf("guest %s has no process", name)
-	return 0
+	return pids
+}
+
+// theQEMU is the one process of a guest.
+func theQEMU(t testing.TB, name string) int {
+	t.Helper()
+	pids := qemus(name)
+	if len(pids) != 1 {
+		t.Fatalf("guest %s has the processes %v, one was expected", name, pids)
+	}
+	return pids[0]
 }
 
 // typeTo types on the console of a guest. The terminal stays open until the test ends:
@@ -294,6 +305,41 @@ func typeTo(t testing.TB, h *host.Host, name, text string) {
 	})
 	_, err = f.WriteString(text)
 	must(t, err)
+}
+
+// hold has the daemon of a host wait before a step of a VM. reached waits until it does;
+// letGo lets it go on and may be repeated.
+func hold(t testing.TB, h *host.Host, step string) (reached, letGo func()) {
+	t.Helper()
+	dir := h.Path("/run/pvc/gates")
+	must(t, os.MkdirAll(dir, 0o755))
+	gate := filepath.Join(dir, step)
+	must(t, os.WriteFile(gate+".hold", nil, 0o600))
+	letGo = sync.OnceFunc(func() { must(t, os.Remove(gate+".hold")) })
+	t.Cleanup(letGo)
+	return func() {
+		t.Helper()
+		within(t, deadline, "the step "+step, func() string {
+			if _, err := os.Stat(gate + ".reached"); err != nil {
+				return err.Error()
+			}
+			return ""
+		})
+		must(t, os.Remove(gate+".reached"))
+	}, letGo
+}
+
+// waitsForCeph waits until a VM says that it does, with nothing of it left.
+func waitsForCeph(t testing.TB, name string) {
+	t.Helper()
+	within(t, bootDeadline, name+" says what it waits for", func() string {
+		vm := getVM(t, name)
+		_, claimed := claim(t, vm.UUID)
+		if vm.State != "start" || claimed || !strings.HasPrefix(vm.FailedReason, "not started yet: ") || len(qemus(name)) > 0 {
+			return fmt.Sprintf("%+v, claimed %v, processes %v", vm, claimed, qemus(name))
+		}
+		return ""
+	})
 }
 
 // ready waits until everything on the hosts that have power serves.

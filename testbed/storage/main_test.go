@@ -77,11 +77,11 @@ func missingTools() (missing []string) {
 	return append(missing, host.MissingTools()...)
 }
 
-// up builds the daemons with the race detector and brings the cluster up with them.
+// up builds the daemons with the race detector and gates and brings the cluster up with them.
 func up(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 6*time.Minute)
 	defer cancel()
-	if err := testbed.BuildDaemons(ctx, dir, "-race"); err != nil {
+	if err := testbed.BuildDaemons(ctx, dir, "-race", "-tags", "gates"); err != nil {
 		return err
 	}
 	built, err := guest.Build(ctx, testbed.GuestCache(testbed.DefaultRoot()), func(s string) { fmt.Println("storage:", s) })
