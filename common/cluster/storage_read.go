@@ -18,12 +18,13 @@ type StorageText struct {
 	JSON json.RawMessage // the same as a JSON object; nil if none is published
 }
 
-// StorageStatus returns what "ceph status" prints.
+// StorageStatus returns what "ceph status" prints. While Ceph does not answer, or nothing
+// was published yet, that is errs.Conflict.
 func (c *Cluster) StorageStatus(ctx context.Context) (StorageText, error) {
 	return c.storageText(ctx, schema.Ceph, schema.CephStatus)
 }
 
-// StorageUsage returns what "rados df" prints.
+// StorageUsage returns what "rados df" prints; see StorageStatus.
 func (c *Cluster) StorageUsage(ctx context.Context) (StorageText, error) {
 	return c.storageText(ctx, schema.CephRadosDF, schema.CephUsage)
 }
@@ -38,6 +39,9 @@ func (c *Cluster) storageText(ctx context.Context, text, object string) (t Stora
 	}
 	if t.Text == "" {
 		return t, errs.Conflictf("nothing is known of Ceph yet: the primary has not published it")
+	}
+	if strings.HasPrefix(t.Text, schema.CephSilent) {
+		return t, errs.Conflictf("%s", t.Text)
 	}
 	raw, err := c.published(ctx, object)
 	if err == nil && strings.HasPrefix(raw, "{") && json.Valid([]byte(raw)) {

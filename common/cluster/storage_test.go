@@ -469,5 +469,8 @@ func TestWhatThePrimaryPublishesOfCephIsShown(t *testing.T) {
 	if err := w.rules.StorageKnown(t.Context()); err != nil {
 		t.Error(err)
 	}
+	w.set(t, "/ceph", "Ceph does not answer: ETIMEDOUT\n")
+	_, err = w.rules.StorageStatus(t.Context())
+	refused("Ceph does not answer: ETIMEDOUT", err)
 	w.set(t, "/ceph", "")
 }

@@ -21,6 +21,10 @@ const (
 	CephSnapshots = "/ceph/snapshots"
 )
 
+// CephSilent is how the texts of Ceph and CephRadosDF begin while Ceph does not answer; the
+// reason follows.
+const CephSilent = "Ceph does not answer: "
+
 // Keys below an OSD, a pool, a volume and a snapshot.
 const (
 	OSDNode      = "node"

@@ -42,7 +42,7 @@ func (t *texts) unavailable(ctx context.Context, why error) ([]change, error) {
 	if t.silent {
 		return nil, nil
 	}
-	words := fmt.Sprintf("Ceph does not answer: %v\n", why)
+	words := fmt.Sprintf(schema.CephSilent+"%v\n", why)
 	return t.publish(ctx, map[string]string{schema.Ceph: words, schema.CephRadosDF: words, schema.CephStatus: "", schema.CephUsage: ""})
 }
 
@@ -111,6 +111,6 @@ func (t *texts) wrote(made []change) {
 	for path, now := range t.pending {
 		t.known[path] = now
 	}
-	t.silent = strings.HasPrefix(t.known[schema.Ceph].data, "Ceph does not answer: ")
+	t.silent = strings.HasPrefix(t.known[schema.Ceph].data, schema.CephSilent)
 	t.pending = nil
 }
