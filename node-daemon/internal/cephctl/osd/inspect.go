@@ -46,15 +46,16 @@ func (l *Local) Inspect(ctx context.Context, path string) (Device, error) {
 
 // resolve follows links. What does not lead to a block device below /dev has no Path.
 func (d *Device) resolve() (number uint64, err error) {
-	path, err := filepath.EvalSymlinks(d.Asked)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+	var st unix.Stat_t
+	err = unix.Stat(d.Asked, &st)
+	if err == unix.ENOENT || err == unix.ENOTDIR || err == unix.ELOOP {
 		return 0, nil
 	}
-	if err != nil {
-		return 0, errs.Unavailablef("look at device %s: %w", d.Asked, err)
+	path := ""
+	if err == nil {
+		path, err = filepath.EvalSymlinks(d.Asked)
 	}
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
+	if err != nil {
 		return 0, errs.Unavailablef("look at device %s: %w", d.Asked, err)
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFBLK && strings.HasPrefix(path, "/dev/") {
