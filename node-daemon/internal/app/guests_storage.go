@@ -42,8 +42,10 @@ func (s *storage) guests(d *daemon) *guestStorage {
 
 // Ready implements vmctl.Storage: the OSD map comes from a monitor.
 func (g *guestStorage) Ready(ctx context.Context) error {
-	_, err := g.Flags(ctx)
-	return err
+	if _, err := g.Flags(ctx); err != nil {
+		return errs.New(errs.KindOf(err), "Ceph's monitors do not let a new client in: %w", err)
+	}
+	return nil
 }
 
 // Key implements vmctl.Storage. The keyring is read each time: keys are exchanged while

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +16,8 @@ import (
 
 	"github.com/parallelvirtualcluster/pvc/common/config"
 	"github.com/parallelvirtualcluster/pvc/common/errs"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph"
+	cephfake "github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph/fake"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/hypervisor"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/hypervisor/fake"
 )
@@ -74,6 +77,19 @@ func TestTheHypervisorHasTheKeyAgainAfterItWasAway(t *testing.T) {
 	})
 	if text := log.String(); !strings.Contains(text, "hangup") || strings.Contains(text, "second") || strings.Contains(text, base64.StdEncoding.EncodeToString([]byte("second"))) {
 		t.Errorf("the log: %s", text)
+	}
+}
+
+func TestAHangingMonitorIsNamedAndPasses(t *testing.T) {
+	world := cephfake.NewWorld()
+	client := world.Connect()
+	g := &guestStorage{Calls: client}
+	if err := g.Ready(t.Context()); err != nil {
+		t.Error(err)
+	}
+	client.Fail(cephfake.Flags, ceph.Refused(syscall.ETIMEDOUT, "timed out"))
+	if err := g.Ready(t.Context()); !errs.Is(err, errs.Unavailable) || !strings.Contains(err.Error(), "monitors") {
+		t.Errorf("err = %v", err)
 	}
 }
 
