@@ -474,3 +474,30 @@ func TestWhatThePrimaryPublishesOfCephIsShown(t *testing.T) {
 	refused("Ceph does not answer: ETIMEDOUT", err)
 	w.set(t, "/ceph", "")
 }
+
+// decision: writable volumes
+func TestNoVMGetsAVolumeThatIsAboutToGo(t *testing.T) {
+	for what, begin := range map[string]deed{
+		"volume_remove": of(removeVolume, cluster.RemoveVolume{Pool: "vms", Volume: "a"}),
+		"volume_rename": of(modifyVolume, cluster.ModifyVolume{Pool: "vms", Volume: "a", Name: "c"}),
+		"pool_remove":   of(removePool, cluster.RemovePool{Pool: "vms"}),
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t)
+			w.write(t, hosts(), stored(), vm("stop", "hv1"))
+			sync(t, w.v)
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel() // it is only begun
+			if _, err := begin(ctx, w.rules); !strings.Contains(err.Error(), "it goes on") {
+				t.Fatal(err)
+			}
+			for _, do := range []deed{
+				define(cluster.DefineVM{XML: document("web2", web2, device(rbd, "vms/a"))}), modify(document("web1", web1, device(rbd, "vms/a")), false),
+			} {
+				if _, err := do(t.Context(), w.rules); !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), `volume "vms/a" cannot be used: `+what) {
+					t.Errorf("%v", err)
+				}
+			}
+		})
+	}
+}

@@ -100,6 +100,14 @@ func (c *Cluster) removeDisks(ctx context.Context, d disks) (removed, failed []s
 	return removed, failed
 }
 
+// usable refuses a document with a volume that a VM cannot have.
+func usable(s *view.Snapshot, spec *domxml.Spec) error {
+	if err := lockable(s, spec); err != nil {
+		return err
+	}
+	return settled(s, spec)
+}
+
 // lockable refuses a document that writes to a volume without the feature by which a
 // successor takes it over from a host that is cut off.
 func lockable(s *view.Snapshot, spec *domxml.Spec) error {
@@ -114,4 +122,39 @@ func lockable(s *view.Snapshot, spec *domxml.Spec) error {
 		}
 	}
 	return nil
+}
+
+// settled refuses a document with a volume that is about to get another name or to go. Who
+// begins that later finds the VM that names it.
+func settled(s *view.Snapshot, spec *domxml.Spec) error {
+	names := domxml.RBDList(spec)
+	if len(names) == 0 {
+		return nil
+	}
+	for _, c := range s.Commands() {
+		if c.Finished() {
+			continue
+		}
+		args, err := command.ParseArgs(c)
+		if err != nil {
+			continue // no host executes it
+		}
+		if i := slices.IndexFunc(names, func(name string) bool { return takesAway(args, name) }); i >= 0 {
+			return errs.Conflictf("volume %q cannot be used: %s of it is under way", names[i], c.Verb)
+		}
+	}
+	return nil
+}
+
+// takesAway reports whether a volume is not there any more after a command.
+func takesAway(args command.Args, full string) bool {
+	switch a := args.(type) {
+	case command.VolumeRemove:
+		return a.Pool+"/"+a.Volume == full
+	case command.VolumeRename:
+		return a.Pool+"/"+a.Volume == full
+	case command.PoolRemove:
+		return strings.HasPrefix(full, a.Pool+"/")
+	}
+	return false
 }

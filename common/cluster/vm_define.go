@@ -73,7 +73,7 @@ func define(s *view.Snapshot, r DefineVM, xml string, spec *domxml.Spec, needs r
 	if err := imagesFree(s, spec); err != nil {
 		return plan{}, err
 	}
-	if err := lockable(s, spec); err != nil {
+	if err := usable(s, spec); err != nil {
 		return plan{}, err
 	}
 	choice, err := target(s, r.Node, r.Selector, "", spec)
@@ -269,7 +269,7 @@ func modify(s *view.Snapshot, r ModifyVM, spec *domxml.Spec, needs resources) (p
 	if err := imagesFree(s, &own); err != nil {
 		return plan{}, err
 	}
-	if err := lockable(s, spec); err != nil {
+	if err := usable(s, spec); err != nil {
 		return plan{}, err
 	}
 	p := plan{about: schema.VM(vm.UUID), missing: needs.missing}
