@@ -37,6 +37,8 @@ type Local struct {
 	Conf   string // Ceph's configuration file; empty: where Ceph looks for it
 	Data   string // folder of the OSDs' folders; empty: DataFolder
 	Layout Layout // of new OSDs
+
+	lvmThere func() bool // replaced in tests; nil looks at this host
 }
 
 var _ Disks = (*Local)(nil)
@@ -52,6 +54,9 @@ func (l *Local) folder(id int) string {
 
 // hasLVM reports whether logical volumes can be used here.
 func (l *Local) hasLVM() bool {
+	if l.lvmThere != nil {
+		return l.lvmThere()
+	}
 	if _, err := os.Stat("/sys/class/misc/device-mapper"); err != nil {
 		return false
 	}
