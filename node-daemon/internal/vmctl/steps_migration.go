@@ -149,7 +149,7 @@ func (c *Controller) acceptMigration(ctx context.Context, j *job, _ Action) erro
 	}
 	before, err := c.expect(ctx, j)
 	if err != nil {
-		return err
+		return errs.Unavailablef("prepare for a guest on Ceph: %w", err) // the same
 	}
 	txn := new(coord.Txn)
 	j.putClaim(txn, func(cl *model.Claim) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -38,6 +39,7 @@ type labCeph struct {
 	latest map[string]string // client by volume
 	keys   map[string]int    // how often a host was given its key
 	hosts  map[string]*labHost
+	not    string // a host that does not look after storage
 }
 
 // labHost is the Storage of one host, whatever daemon it has.
@@ -96,7 +98,7 @@ func newLabCeph(t *testing.T, volumes ...string) *labCeph {
 
 // of returns what a host has of it; without a cluster nothing.
 func (c *labCeph) of(name string, host *fake.Host) Storage {
-	if c == nil {
+	if c == nil || c.not == name {
 		return nil
 	}
 	c.mu.Lock()
@@ -430,6 +432,31 @@ func TestAGuestThatHasArrivedWaitsUntilItsClientsAreKnown(t *testing.T) {
 	}
 	l.until("the reason is cleared", func(s *view.Snapshot) bool { vm, _ := s.VM(uuid); return vm.FailedReason == "" })
 	l.neverTwice()
+}
+
+func TestATargetWithoutStorageDoesNotAgree(t *testing.T) {
+	storage := newLabCeph(t, "a")
+	storage.not = "hv2"
+	l := newLabOn(t, storage, "hv1", "hv2")
+	l.recordVolumes()
+	uuid := l.onCeph("web1", "hv1", "a")
+	l.state("web1", "start")
+	l.runsOn(uuid, "hv1")
+	var agreed atomic.Int32
+	l.nodes["hv2"].onStep(func(_ string, a Action) {
+		if a.Step == AcceptMigration {
+			agreed.Add(1)
+		}
+	})
+	_, err := l.rules.SetVMNode(t.Context(), cluster.SetVMNode{VM: "web1", Action: "migrate", Node: "hv2", Wait: true})
+	if err == nil {
+		t.Error("it has moved")
+	}
+	l.settled(uuid)
+	l.runsOn(uuid, "hv1")
+	if n := agreed.Load(); n < 1 || n > 20 {
+		t.Errorf("the target tried %d times in 10 s", n)
+	}
 }
 
 func TestADocumentThatChangesAfterTheClaimIsClaimedAnew(t *testing.T) {
