@@ -88,6 +88,9 @@ func TestDefinitionsFollowTheTable(t *testing.T) {
 			says: `"hv2" cannot take it`, writes: defined("hv1", with(device(bridge, "vmbr100")), "")},
 		"a node without networks that needs none": {
 			given: join(hosts(), node("hv2", "facts", `{"no_networks":"it has none"}`)), do: define(doc(plain)), says: "on hv2 (as asked)", writes: defined("hv2", plain, "")},
+		"a host without storage is not chosen for a VM with a volume, even if asked": {
+			given: join(hosts(), node("hv2", "facts", `{"no_storage":"it has none"}`)), do: define(doc(with(device(rbd, "vms/a")))),
+			says: "hv1", writes: defined("hv1", with(device(rbd, "vms/a")), "vms/a")},
 		"no node with networks": refused(join(network, node("hv2", "facts", `{"no_networks":"it has none"}`)), doc(with(device(bridge, "vmbr100"))), errs.Conflict, "hv2: it has none"),
 		"no hypervisor":         refused(node("hv2", "facts", `{"no_guests":"it is none"}`), doc(plain), errs.Conflict, "hv2: it is none"),
 		"no node at all":        refused(compat.Tree{}, doc(plain), errs.Conflict, "no other node"),

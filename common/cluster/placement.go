@@ -76,11 +76,16 @@ func unfit(n *model.Node) string {
 // takes adds to what makes a node unfit what this VM needs of it.
 func takes(spec *domxml.Spec, unfit func(*model.Node) string) func(*model.Node) string {
 	networks := slices.ContainsFunc(spec.Networks, func(nic domxml.NIC) bool { return strings.HasPrefix(nic.Source, model.BridgePrefix) })
+	volumes := slices.ContainsFunc(spec.Disks, func(d domxml.Disk) bool { return d.Type == "rbd" })
 	return func(n *model.Node) string {
-		if why := unfit(n); why != "" || !networks {
-			return why
+		why := unfit(n)
+		if why == "" && networks {
+			why = n.Facts.NoNetworks
 		}
-		return n.Facts.NoNetworks
+		if why == "" && volumes {
+			why = n.Facts.NoStorage
+		}
+		return why
 	}
 }
 
