@@ -72,7 +72,7 @@ func (s *storage) add(group *service.Group) {
 // Ceph, and not for this host.
 const (
 	parallelCommands     = 16
-	parallelLongCommands = 4
+	parallelLongCommands = 8
 )
 
 // worker executes commands for as long as a registration lasts.
@@ -98,7 +98,7 @@ func (d *daemon) osds(node string) *osd.Host {
 func (s *storage) duties(d *daemon, session *liveness.Session, failed func(error)) []primary.Role {
 	reconciler := &cephctl.Reconciler{Session: session, Cluster: s.cluster, View: s.view, Health: s.setHealth, Logger: d.log.Logger}
 	purger := &command.Purger{Session: session, View: s.view, Logger: d.log.Logger}
-	slot := &cephctl.Slot{Session: session, Hub: session.Hub(), Queue: command.NewQueue(s.view), Logger: d.log.Logger}
+	slot := &cephctl.Slot{Session: session, Hub: session.Hub(), View: s.view, Queue: command.NewQueue(s.view), Logger: d.log.Logger}
 	return []primary.Role{
 		primary.NewDuty("storage records", reconciler.Run, failed),
 		primary.NewDuty("finished commands", purger.Run, failed),

@@ -31,18 +31,6 @@ type Executor struct {
 	Logger *slog.Logger
 }
 
-// verbs are those that Execute knows.
-var verbs = map[command.Verb]bool{
-	command.VerbOSDAdd: true, command.VerbOSDRemove: true,
-	command.VerbOSDIn: true, command.VerbOSDOut: true, command.VerbOSDSet: true, command.VerbOSDUnset: true,
-	command.VerbPoolAdd: true, command.VerbPoolRemove: true,
-	command.VerbVolumeAdd: true, command.VerbVolumeResize: true, command.VerbVolumeRename: true, command.VerbVolumeRemove: true,
-	command.VerbSnapshotAdd: true, command.VerbSnapshotRemove: true,
-}
-
-// Supports reports whether this release executes a verb.
-func Supports(v command.Verb) bool { return verbs[v] }
-
 // clientSeparator stands between the addresses of one daemon's Ceph clients in a claim.
 const clientSeparator = ","
 

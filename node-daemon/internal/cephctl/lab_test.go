@@ -190,7 +190,7 @@ func (h *host) openGates() {
 // reconciler starts one on the host.
 func (h *host) reconciler() *reports {
 	r := &reports{}
-	rec := &Reconciler{Session: h.session, Cluster: h.cluster, View: h.view, Every: time.Millisecond, Health: r.add, Logger: quiet}
+	rec := &Reconciler{Session: h.session, Cluster: h.cluster, View: h.view, Every: 100 * time.Millisecond, Health: r.add, Logger: quiet}
 	h.l.background(rec.Run)
 	return r
 }
@@ -282,11 +282,11 @@ func (l *lab) fails(a command.Args, kind errs.Kind, texts ...string) {
 	}
 }
 
-// keys lists the records below a path, sorted.
+// keys lists the records below a path, sorted; they may go meanwhile.
 func (l *lab) keys(root string) (all []string) {
 	l.t.Helper()
 	children, _, err := l.conn.Children(l.t.Context(), root)
-	if err != nil {
+	if err != nil && !errs.Is(err, errs.NotFound) {
 		l.t.Fatal(err)
 	}
 	for _, c := range children {

@@ -173,7 +173,7 @@ func (r *real) idle(said *reports) {
 	said.after(r.t, passes)
 	n := r.zxid() - before - 1
 	r.t.Logf("%d transactions in about %d passes, of which there is one in 10 s", n, passes+1)
-	if n > passes+2 {
+	if n > 2*passes {
 		r.t.Errorf("%d transactions in %d passes", n, passes)
 	}
 }

@@ -60,7 +60,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		if err := r.pass(ctx); ctx.Err() == nil {
 			r.tell(err)
 		}
-		pause(ctx, max(r.Every-time.Since(began), breath))
+		pause(ctx, max(r.Every-time.Since(began), min(breath, r.Every)))
 	}
 	return nil
 }

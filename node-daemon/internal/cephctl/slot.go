@@ -11,7 +11,9 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/coord/lock"
 	"github.com/parallelvirtualcluster/pvc/common/coord/watch"
 	"github.com/parallelvirtualcluster/pvc/common/errs"
+	"github.com/parallelvirtualcluster/pvc/common/model"
 	"github.com/parallelvirtualcluster/pvc/common/schema"
+	"github.com/parallelvirtualcluster/pvc/common/view"
 )
 
 // Slot serves /ceph/cmd, where clients of the old system write one command at a time and
@@ -20,6 +22,7 @@ import (
 type Slot struct {
 	Session Session
 	Hub     *watch.Hub // of the session's client
+	View    *view.View // view.StorageHost or more
 	Queue   *command.Queue
 	Logger  *slog.Logger
 
@@ -111,8 +114,35 @@ func (s *Slot) execute(ctx context.Context, text string, st coord.Stat) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, slotLimit)
 	defer cancel()
-	_, err = s.Queue.Do(ctx, command.Request{
-		Args: args, Node: s.Session.Node(), Any: true, Key: fmt.Sprintf("slot-%d", st.Mzxid), RequestID: fmt.Sprintf("slot-%d", st.Mzxid),
+	name := fmt.Sprintf("slot-%d", st.Mzxid)
+	r := command.Request{Args: args, Node: s.Session.Node(), Any: true, Key: name, RequestID: name}
+	if err := s.place(args, &r); err != nil {
+		return err
+	}
+	_, err = s.Queue.Do(ctx, r)
+	return err
+}
+
+// place has what concerns a disk done by its host, and by no other.
+func (s *Slot) place(args command.Args, r *command.Request) (err error) {
+	s.View.Read(func(v *view.Snapshot) {
+		switch a := args.(type) {
+		case command.OSDAdd:
+			r.Node = a.Node
+		case command.OSDRemove:
+			o, there := v.OSD(a.OSD)
+			if !there || o.Node == "" {
+				err = errs.NotFoundf("no record says which host has OSD %d", a.OSD)
+				return
+			}
+			r.Node = o.Node
+		default:
+			return
+		}
+		if n, there := v.Node(r.Node); !there || !n.Alive() {
+			err = errs.Conflictf("host %q is not connected", model.Clip(r.Node))
+		}
+		r.Any = false
 	})
 	return err
 }

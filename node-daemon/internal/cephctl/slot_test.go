@@ -19,7 +19,7 @@ import (
 
 func TestARequestOfAnOldClientIsReadOrRefused(t *testing.T) {
 	for text, want := range map[string]command.Args{
-		"osd_in 3": command.OSDIn{OSD: 3}, "osd_out 0": command.OSDOut{OSD: 0}, "osd_set noout": command.OSDSet{Flag: "noout"}, "osd_unset noout": command.OSDUnset{Flag: "noout"},
+		"osd_in 3": command.OSDIn{OSD: 3}, "osd_remove 3": command.OSDRemove{OSD: 3}, "osd_out 0": command.OSDOut{OSD: 0}, "osd_set noout": command.OSDSet{Flag: "noout"}, "osd_unset noout": command.OSDUnset{Flag: "noout"},
 		"pool_add vms,128": command.PoolAdd{Pool: "vms", PGs: 128}, "pool_remove vms": command.PoolRemove{Pool: "vms"},
 		"volume_add vms,disk0,21474836480B":    command.VolumeAdd{Pool: "vms", Volume: "disk0", Size: 20 << 30, Force: true},
 		"volume_resize vms,disk0,21474836480B": command.VolumeResize{Pool: "vms", Volume: "disk0", Size: 20 << 30, Force: true},
@@ -34,12 +34,17 @@ func TestARequestOfAnOldClientIsReadOrRefused(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"x", "pool_add", "pool_add a,b c", "pool_add vms", "pool_add vms,8,8", "pool_add vms,0", "pool_add vms,8B", "pool_add vms,x", "pool_remove a/b", "volume_add vms,disk0,5", "volume_add vms,disk0,0B",
-		"volume_add vms,,5B", "volume_remove vms", "osd_in x", "osd_in -1", "osd_set nothing", "snapshot_add vms,disk0", "osd_add hv1,/dev/sdb,1", "nothing a,b",
+		"x", "pool_add", "pool_add a,b c", "pool_add vms", "volume_add vms,disk0,5G,", "pool_add vms,8,8", "pool_add vms,0", "pool_add vms,8B", "pool_add vms,x", "pool_remove a/b", "volume_add vms,disk0,x", "volume_add vms,disk0,0B",
+		"volume_add vms,,5B", "volume_remove vms", "osd_in x", "osd_in -1", "osd_set nothing", "snapshot_add vms,disk0", "osd_add hv1,sdb,1", "osd_add hv1,/dev/sdb,0", "osd_add hv1,/dev/sdb", "osd_remove x", "nothing a,b",
 	} {
-		if got, err := parseSlot(text); !errs.Is(err, errs.Invalid) && text != "volume_add vms,disk0,5" {
+		if got, err := parseSlot(text); !errs.Is(err, errs.Invalid) {
 			t.Errorf("%q: %+v, %v", text, got, err)
 		}
+	}
+	got, err := parseSlot("osd_add hv1,/dev/sdb,0.5")
+	add, ok := got.(command.OSDAdd)
+	if err != nil || !ok || add.Node != "hv1" || add.Device != "/dev/sdb" || add.Weight != 0.5 || add.UUID == "" {
+		t.Errorf("osd_add: %+v, %v", got, err)
 	}
 	for text, want := range map[string]bool{"": false, "None": false, "success-x y": false, "failure-x y": false, "x": true, "osd_in 3": true} {
 		if isRequest(text) != want {
@@ -99,7 +104,7 @@ func (o *oldClient) ask(request string) string {
 }
 
 func (h *host) slot() (stop func()) {
-	s := &Slot{Session: h.session, Hub: h.session.hub, Queue: command.NewQueue(h.view), Logger: quiet, began: make(chan struct{})}
+	s := &Slot{Session: h.session, Hub: h.session.hub, View: h.view, Queue: command.NewQueue(h.view), Logger: quiet, began: make(chan struct{})}
 	defer func() { reach(h.l.t, "the slot is watched", s.began) }()
 	return h.l.background(s.Run)
 }
@@ -113,6 +118,7 @@ func TestOldClientsGetAReplyToWhatTheyAsk(t *testing.T) {
 		{"pool_add vms,8", slotSuccess}, {"volume_add vms,a,8388608B", slotSuccess}, {"volume_add vms,a,8388608B", slotFailure},
 		{"volume_remove vms,a", slotSuccess}, {"volume_add vms,a,8388608B", slotSuccess}, {"snapshot_add vms,a,s", slotSuccess},
 		{"three words here", slotFailure}, {"nothing x", slotFailure}, {"volume_remove vms,none", slotFailure},
+		{"osd_remove 3", slotFailure}, {"osd_add nobody,/dev/sdb,1", slotFailure},
 	} {
 		if got := old.ask(c.request); got != c.prefix+c.request {
 			t.Errorf("%q: reply %q", c.request, got)

@@ -32,7 +32,7 @@ func parseSlot(text string) (command.Args, error) {
 	}
 	verb, args := command.Verb(words[0]), strings.Split(words[1], ",")
 	parse, known := slotVerbs[verb]
-	if !known || !Supports(verb) {
+	if !known {
 		return nil, errs.Invalidf("command %q is unknown to this release", model.Clip(words[0]))
 	}
 	if len(args) != parse.args {
@@ -52,6 +52,8 @@ type slotVerb struct {
 }
 
 var slotVerbs = map[command.Verb]slotVerb{
+	command.VerbOSDAdd:     {3, slotOSDAdd},
+	command.VerbOSDRemove:  {1, osdArg(func(id int) command.Args { return command.OSDRemove{OSD: id} })},
 	command.VerbOSDIn:      {1, osdArg(func(id int) command.Args { return command.OSDIn{OSD: id} })},
 	command.VerbOSDOut:     {1, osdArg(func(id int) command.Args { return command.OSDOut{OSD: id} })},
 	command.VerbOSDSet:     {1, func(a []string) (command.Args, error) { return command.OSDSet{Flag: a[0]}, nil }},
@@ -97,6 +99,14 @@ func sizeArg(make func(a []string, s model.Size) command.Args) func([]string) (c
 		}
 		return make(a, s), nil
 	}
+}
+
+func slotOSDAdd(a []string) (command.Args, error) {
+	weight, err := model.ParseWeight(a[2])
+	if err != nil {
+		return nil, err
+	}
+	return command.OSDAdd{Node: a[0], Device: a[1], Weight: weight, UUID: model.NewUUID()}, nil
 }
 
 func slotPoolAdd(a []string) (command.Args, error) {

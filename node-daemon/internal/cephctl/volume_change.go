@@ -34,18 +34,21 @@ func (t *task) volumeResize(ctx context.Context, a command.VolumeResize) (comman
 			return command.Outcome{}, err
 		}
 	}
-	now, err := t.ImageByID(ctx, a.Pool, image.ID)
-	if err != nil { // it is done; the next pass of the reconciler reads the rest
-		t.executor.Logger.Warn("a volume was resized, its record follows", "pool", a.Pool, "volume", a.Volume, "err", err)
-		return command.Outcome{Message: resized(a, before)}, nil
-	}
+	now := *image
+	now.Size, now.Objects = uint64(a.Size), objects(uint64(a.Size), image.Order)
 	return command.Outcome{
-		Message: resized(a, before), Data: dataOf(a.Pool, now), Records: t.record(a.Pool, now),
+		Message: fmt.Sprintf("volume %s/%s is resized from %s to %s", a.Pool, a.Volume, before, a.Size),
+		Data:    dataOf(a.Pool, now), Records: t.record(a.Pool, now),
 	}, nil
 }
 
-func resized(a command.VolumeResize, before model.Size) string {
-	return fmt.Sprintf("volume %s/%s is resized from %s to %s", a.Pool, a.Volume, before, a.Size)
+// objects is how many objects of 1<<order bytes an image can have, as `rbd info` counts.
+func objects(size uint64, order int) uint64 {
+	n := size >> order
+	if n<<order < size {
+		n++
+	}
+	return n
 }
 
 // record writes an image that has changed. One in a pool without a record waits for the
