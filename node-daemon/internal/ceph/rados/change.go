@@ -41,7 +41,7 @@ func (c calls) CreateImage(ctx context.Context, pool, name string, size uint64) 
 // createImage makes an image, and clears away first what is left of one and was seen before.
 func (c calls) createImage(ctx context.Context, pool, name string, size uint64, seen *anatomy) (ceph.Image, error) {
 	what := fmt.Sprintf("create image %s/%s", pool, name)
-	return call(ctx, c, what, short, changes, func(l *link, conn *gorados.Conn) (none ceph.Image, err error) {
+	return call(ctx, c, what, short, changes, func(_ *link, conn *gorados.Conn) (none ceph.Image, err error) {
 		io, err := openPool(conn, pool)
 		if err != nil {
 			return none, notSent{err}
@@ -61,7 +61,7 @@ func (c calls) createImage(ctx context.Context, pool, name string, size uint64, 
 		if err != nil {
 			return none, err
 		}
-		return readImage(l, io, pool, name)
+		return describeNew(io, name, features)
 	})
 }
 
@@ -98,12 +98,11 @@ func defaultFeatures(conn *gorados.Conn) (uint64, error) {
 // prepared is what was found out about an image before long work on it.
 type prepared struct {
 	name      string
-	size      uint64
 	watchers  []string
 	snapshots int
 }
 
-// prepare looks at an image on the connection for short work: if Ceph does not answer,
+// prepare opens an image on the connection for short work: if Ceph does not answer,
 // nothing has been sent yet. An error with a name is about what has that name.
 func (c calls) prepare(ctx context.Context, what, pool, id string) (prepared, error) {
 	return inPool(ctx, c, what, pool, short, reads, func(l *link, io *gorados.IOContext) (p prepared, err error) {
@@ -112,9 +111,6 @@ func (c calls) prepare(ctx context.Context, what, pool, id string) (prepared, er
 		}
 		_, err = withImage(io, pool, id, gorbd.OpenImageByIdReadOnly, func(image *gorbd.Image) (struct{}, error) {
 			var none struct{}
-			if p.size, err = image.GetSize(); err != nil {
-				return none, refusal(err, "")
-			}
 			all, err := image.GetSnapshotNames()
 			if err != nil {
 				return none, refusal(err, "")
@@ -143,8 +139,14 @@ func (c calls) longWork(ctx context.Context, what, pool string, fn func(*gorados
 	return err
 }
 
-// onOpen is longWork with an image opened for writing.
-func onOpen[T any](ctx context.Context, c calls, what, pool, id string, fn func(*gorbd.Image) (T, error)) (T, error) {
+// onOpen is longWork with an image opened for writing, after a glance at it on the
+// connection for short work: if Ceph does not answer, nothing has been sent yet.
+func onOpen[T any](ctx context.Context, c calls, what, pool, id string, fn func(*gorbd.Image) (T, error)) (none T, err error) {
+	if _, err := inPool(ctx, c, what, pool, short, reads, func(_ *link, io *gorados.IOContext) (string, error) {
+		return glance(io, pool, id)
+	}); err != nil {
+		return none, err
+	}
 	return inPool(ctx, c, what, pool, long, changes, func(_ *link, io *gorados.IOContext) (T, error) {
 		return withImage(io, pool, id, gorbd.OpenImageById, fn)
 	})
@@ -153,17 +155,21 @@ func onOpen[T any](ctx context.Context, c calls, what, pool, id string, fn func(
 // ResizeImage implements ceph.Calls.
 func (c calls) ResizeImage(ctx context.Context, pool, id string, size uint64, shrink bool) error {
 	what := fmt.Sprintf("resize image %s/%s to %d bytes", pool, id, size)
-	p, err := c.prepare(ctx, what, pool, id)
-	if err != nil {
-		return err
-	}
-	if size < p.size && !shrink {
-		return fmt.Errorf("%s: %w", what, ceph.Refused(syscall.EINVAL, fmt.Sprintf("shrinking from %d to %d bytes was not asked for", p.size, size)))
-	}
-	_, err = onOpen(ctx, c, what, pool, id, func(image *gorbd.Image) (struct{}, error) {
-		return struct{}{}, refusal(image.Resize2(size, shrink, func(_, _ uint64, _ any) int { return 0 }, nil), "")
+	_, err := onOpen(ctx, c, what, pool, id, func(image *gorbd.Image) (struct{}, error) {
+		return struct{}{}, resizeImage(image, size, shrink)
 	})
 	return err
+}
+
+func resizeImage(image *gorbd.Image, size uint64, shrink bool) error {
+	now, err := image.GetSize()
+	if err != nil {
+		return notSent{refusal(err, "")}
+	}
+	if size < now && !shrink {
+		return notSent{ceph.Refused(syscall.EINVAL, fmt.Sprintf("shrinking from %d to %d bytes was not asked for", now, size))}
+	}
+	return refusal(image.Resize2(size, shrink, func(_, _ uint64, _ any) int { return 0 }, nil), "")
 }
 
 // RenameImage implements ceph.Calls.

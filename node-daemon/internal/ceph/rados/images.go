@@ -66,6 +66,9 @@ func withImage[T any](io *gorados.IOContext, pool, key string, open func(*gorado
 func (c calls) Image(ctx context.Context, pool, name string) (ceph.Image, error) {
 	what := fmt.Sprintf("read image %s/%s", pool, name)
 	return inPool(ctx, c, what, pool, short, reads, func(l *link, io *gorados.IOContext) (ceph.Image, error) {
+		if none, err := absent(io, name); err != nil || none {
+			return ceph.Image{}, cmp.Or(err, noImage(pool, name))
+		}
 		i, err := readImage(l, io, pool, name)
 		if err != nil || i.OldFormat {
 			return i, err

@@ -1,9 +1,11 @@
 package rados
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -165,6 +167,36 @@ func TestLostChangesAreUnknownUnlessTheyWereNotSent(t *testing.T) {
 	} {
 		if err := cluster.classify(cluster.lanes[short], l, c.err, c.e); !errs.Is(err, c.want) {
 			t.Errorf("%v (changes: %v) is %v, want %v", c.err, c.e, errs.KindOf(err), c.want)
+		}
+	}
+}
+
+func TestHeadersAreReadOrRefused(t *testing.T) {
+	if order, size, err := decodeSize([]byte{22, 0, 0, 0, 0x40, 0, 0, 0, 0}); order != 22 || size != 1<<30 || err != nil {
+		t.Errorf("order %d, size %d, %v", order, size, err)
+	}
+	want := time.Date(2026, 3, 4, 5, 6, 7, 89, time.UTC)
+	made := binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, uint32(want.Unix())), 89)
+	if got, err := decodeTime(made); !got.Equal(want) || err != nil {
+		t.Errorf("made at %v, %v; want %v", got, err, want)
+	}
+	for _, b := range [][]byte{nil, make([]byte, 7), append([]byte{64}, make([]byte, 8)...)} {
+		if order, size, err := decodeSize(b); err == nil {
+			t.Errorf("%x is order %d, size %d", b, order, size)
+		}
+	}
+	if got, err := decodeTime(made[:7]); err == nil {
+		t.Errorf("seven bytes are %v", got)
+	}
+}
+
+func TestObjectsOfAnImageCoverIt(t *testing.T) {
+	for _, c := range []struct {
+		size uint64
+		want uint64
+	}{{0, 0}, {1, 1}, {1 << 22, 1}, {1<<22 + 1, 2}, {1 << 30, 256}, {1<<64 - 1, 1 << 42}} {
+		if got := objectsOf(c.size, 22); got != c.want {
+			t.Errorf("%d bytes: %d objects, want %d", c.size, got, c.want)
 		}
 	}
 }

@@ -54,9 +54,6 @@ func snapshotsOf(image *gorbd.Image) ([]ceph.Snapshot, error) {
 // CreateSnapshot implements ceph.Calls.
 func (c calls) CreateSnapshot(ctx context.Context, pool, imageID, name string) (ceph.Snapshot, error) {
 	what := fmt.Sprintf("create snapshot %q of image %s/%s", name, pool, imageID)
-	if _, err := c.prepare(ctx, what, pool, imageID); err != nil {
-		return ceph.Snapshot{}, err
-	}
 	return onOpen(ctx, c, what, pool, imageID, func(image *gorbd.Image) (ceph.Snapshot, error) {
 		_, err := image.CreateSnapshot(name)
 		if numberOf(err) == syscall.EEXIST {
@@ -83,9 +80,6 @@ func findSnapshot(image *gorbd.Image, is func(ceph.Snapshot) bool, key any) (cep
 // RemoveSnapshot implements ceph.Calls.
 func (c calls) RemoveSnapshot(ctx context.Context, pool, imageID string, snapID uint64) error {
 	what := fmt.Sprintf("remove snapshot %d of image %s/%s", snapID, pool, imageID)
-	if _, err := c.prepare(ctx, what, pool, imageID); err != nil {
-		return err
-	}
 	_, err := onOpen(ctx, c, what, pool, imageID, func(image *gorbd.Image) (struct{}, error) {
 		return struct{}{}, removeSnapshot(image, snapID)
 	})
