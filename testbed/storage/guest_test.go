@@ -132,6 +132,7 @@ func keyIsHidden(t *testing.T) {
 
 // A monitor that is stopped makes all of Ceph hang for those who come anew: for a guest
 // whose QEMU is just about to connect, and for one that has not got so far.
+// decision: guests while Ceph is away
 func TestAMonitorThatHangsHoldsUpOnlyGuestsThatNeedIt(t *testing.T) {
 	one, two := cluster.Host(1), cluster.Host(2)
 	for _, name := range []string{"stuck", "waits", "runs"} {

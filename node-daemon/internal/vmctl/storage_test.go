@@ -495,6 +495,7 @@ func TestTwoVMsOfOneImageUnderTwoNamesDoNotBothRun(t *testing.T) {
 	}
 }
 
+// decision: volumes that grow
 func TestAVolumeThatGrowsReachesTheRunningGuestAndNothingShrinks(t *testing.T) {
 	l := newLabOn(t, newLabCeph(t, "a"), "hv1")
 	l.recordVolumes()
