@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/parallelvirtualcluster/pvc/common/cluster"
 	"github.com/parallelvirtualcluster/pvc/common/coord"
@@ -180,28 +181,49 @@ func (w *world) reset(t *testing.T, trees ...compat.Tree) {
 	sync(t, w.v)
 }
 
-// tree reads everything; whoever has changed something without check has w.now read anew.
+// tree reads everything, level by level; whoever has changed something without check has
+// w.now read anew.
 func (w *world) tree(t testing.TB) compat.Tree {
 	t.Helper()
 	out := compat.Tree{}
-	var read func(path string)
-	read = func(path string) {
-		data, _ := coordtest.Data(t, w.client, path)
-		out[path] = data
-		names, _, err := w.client.Children(t.Context(), path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, n := range names {
-			read(path + "/" + n)
-		}
-	}
+	var level []string
 	for root := range roots {
 		if strings.Count(root, "/") == 1 {
-			read(root)
+			level = append(level, root)
 		}
 	}
+	for len(level) > 0 {
+		level = w.readLevel(t, level, out)
+	}
 	return out
+}
+
+// readLevel adds znodes to a tree and returns the paths of their children.
+func (w *world) readLevel(t testing.TB, paths []string, out compat.Tree) (below []string) {
+	t.Helper()
+	var all errgroup.Group
+	all.SetLimit(32)
+	var mu gosync.Mutex
+	for _, path := range paths {
+		all.Go(func() error {
+			data, _, err := w.client.Get(t.Context(), path)
+			if err != nil {
+				return err
+			}
+			names, _, err := w.client.Children(t.Context(), path)
+			mu.Lock()
+			defer mu.Unlock()
+			out[path] = string(data)
+			for _, name := range names {
+				below = append(below, path+"/"+name)
+			}
+			return err
+		})
+	}
+	if err := all.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	return below
 }
 
 // gone stands for a deleted key in a list of changes.
