@@ -24,12 +24,14 @@ const (
 const diskless = `<domain type='qemu'><name>sf-guest</name><uuid>5f0f8e5e-91c2-4d53-9b6c-6b44d2c2a7f1</uuid><memory unit='MiB'>32</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='pc'>hvm</type></os><devices><emulator>/usr/bin/qemu-system-x86_64</emulator></devices></domain>`
 
-// timed sends a call once and says how long the answer took.
+// timed sends a call once and says how long the answer took. No answer is status 0.
 func timed(t testing.TB, c call) (answer, time.Duration) {
 	t.Helper()
 	begin := time.Now()
 	got, err := c.once(bounded(t))
-	must(t, err)
+	if err != nil {
+		t.Errorf("%v: %v", c, err)
+	}
 	return got, time.Since(begin)
 }
 

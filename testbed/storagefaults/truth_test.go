@@ -154,17 +154,29 @@ func remains(t testing.TB, pool string) (loose []string) {
 	return loose
 }
 
-// executions counts what the monitor has been told to do, by its own audit.
-func executions(t testing.TB, words ...string) (n int) {
+// executedOnce checks by the monitor's own audit, which comes with a delay, that it was
+// told once to do something.
+func executedOnce(t testing.TB, words []string) {
 	t.Helper()
-	for line := range strings.Lines(tool(t, "ceph", "log", "last", "10000", "info", "audit")) {
-		has := strings.Contains(line, "finished")
-		for _, w := range words {
-			has = has && strings.Contains(line, w)
+	var found []string
+	within(t, deadline, fmt.Sprint("the monitor's audit tells of ", words), func() string {
+		found = nil
+		entries := strings.Split(tool(t, "ceph", "log", "last", "10000", "info", "audit"), "\n")
+		for _, line := range entries {
+			has := strings.Contains(line, "finished")
+			for _, w := range words {
+				has = has && strings.Contains(line, w)
+			}
+			if has {
+				found = append(found, line)
+			}
 		}
-		if has {
-			n++
+		if len(found) == 0 {
+			return fmt.Sprintf("%d entries, the last are %s", len(entries), strings.Join(entries[max(0, len(entries)-20):], "\n"))
 		}
+		return ""
+	})
+	if len(found) != 1 {
+		t.Errorf("the monitor has executed it %d times: %s", len(found), strings.Join(found, "\n"))
 	}
-	return n
 }
