@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -60,8 +59,7 @@ func (l *Local) hasLVM() bool {
 	if _, err := os.Stat("/sys/class/misc/device-mapper"); err != nil {
 		return false
 	}
-	_, err := exec.LookPath("vgcreate")
-	return err == nil
+	return exists("/usr/sbin", "vgcreate") || exists("/sbin", "vgcreate")
 }
 
 func (l *Local) volumes() bool { return l.Layout == Volume || l.Layout == Auto && l.hasLVM() }
