@@ -31,12 +31,15 @@ func firstSteps(t *testing.T, c *testbed.Cluster, url string) string {
 	for _, b := range blocks {
 		script += b[1]
 	}
+	onFirst, err := c.Host(1).Command(t.Context())
+	must(t, err)
 	prefix := strings.TrimSuffix(c.Host(1).Name, "1")
 	for from, to := range map[string]string{
 		"bin/pvc-testbed status":               "echo 'API: " + url + " on primary'",
 		"/var/tmp/pvc-testbed/hv/shared":       c.SharedDir(),
 		"/var/tmp/pvc-testbed/hv/token-header": c.TokenHeaderFile(),
 		"/tmp/second.xml":                      t.TempDir() + "/second.xml",
+		"bin/pvc-testbed exec hv1":             strings.Join(onFirst.Args, " "),
 	} {
 		if !strings.Contains(script, from) {
 			t.Errorf("%s: the first steps do not contain %s", readme, from)
@@ -56,7 +59,8 @@ func followReadme(ctx context.Context, t *testing.T, c *testbed.Cluster) {
 	if err != nil {
 		t.Fatalf("the first steps of %s: %v\n%s\n%s", readme, err, script, out)
 	}
-	for _, want := range []string{`VM \"second\": starting on`, `migrating from`, "is being flushed", "takes VMs again", `VM \"second\" is removed`} {
+	for _, want := range []string{`VM \"second\": starting on`, `migrating from`, "is being flushed", "takes VMs again", `VM \"second\" is removed`,
+		"volume vms/data of 1024M is made", "data@monday", "volume vms/data is removed", `"class"`} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("the first steps of %s do not answer %q:\n%s", readme, want, out)
 		}
