@@ -148,13 +148,14 @@ func (s *show) define(ctx context.Context) error {
 	return nil
 }
 
+// start has the Linux guests, which take longest, boot while the tiny one is started.
 func (s *show) start(ctx context.Context) error {
-	for _, vm := range []string{tiny, linux, web} {
-		if err := s.post(ctx, "/api/v1/vm/"+vm+"/state", "state=start", "wait=True"); err != nil {
+	for _, vm := range []string{linux, web} {
+		if err := s.post(ctx, "/api/v1/vm/"+vm+"/state", "state=start"); err != nil {
 			return err
 		}
 	}
-	return nil
+	return s.post(ctx, "/api/v1/vm/"+tiny+"/state", "state=start", "wait=True")
 }
 
 func (s *show) consoles(ctx context.Context) error {
