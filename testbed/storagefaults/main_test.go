@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,6 +52,10 @@ func run(m *testing.M) int {
 	} else {
 		code = m.Run()
 		zookeep.Close()
+	}
+	for _, log := range races() {
+		fmt.Println("storagefaults: the race detector has found something, see", log)
+		code = 1
 	}
 	if cluster == nil {
 		return code
@@ -103,6 +108,21 @@ func up(dir string) (err error) {
 		err = fmt.Errorf("make a pool: %d %s", made.status, made.text)
 	}
 	return err
+}
+
+// races are the daemons' logs in which the race detector has written.
+func races() (logs []string) {
+	if cluster == nil {
+		return nil
+	}
+	for _, h := range cluster.Hosts() {
+		for _, log := range []string{"/var/log/pvcd.log", "/var/log/pvc-api.log"} {
+			if b, err := os.ReadFile(h.Path(log)); err != nil || strings.Contains(string(b), "WARNING: DATA RACE") {
+				logs = append(logs, h.Path(log))
+			}
+		}
+	}
+	return logs
 }
 
 // keepLogs copies the logs of a failed run to where the next run does not remove them.
