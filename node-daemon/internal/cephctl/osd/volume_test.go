@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -64,6 +65,34 @@ func (p *processUnits) Active(_ context.Context, unit string) (bool, error) {
 	return p.daemons[unit] != nil, nil
 }
 
+// monitor runs a cluster of nothing but a monitor, which is all that an emulated machine
+// has time for, and returns its configuration file.
+func monitor(t *testing.T) string {
+	t.Helper()
+	if missing := ceph.Missing(); missing != "" {
+		t.Skip("no Ceph: " + missing)
+	}
+	root := t.TempDir()
+	c := ceph.Config{FSID: ceph.NewUUID(), MonAddr: "127.0.0.1", Addr: "127.0.0.1", Root: root, Hosts: []string{"host0"}, OSDs: 1, Copies: 1, OSDSize: 1 << 30}
+	keys := c.NewKeys()
+	for path, content := range c.ClientFiles(keys) {
+		must(t, os.MkdirAll(filepath.Dir(filepath.Join(root, path)), 0o755))
+		must(t, os.WriteFile(filepath.Join(root, path), []byte(content), 0o600))
+	}
+	for _, dir := range []string{ceph.RunPath, ceph.LogPath, "/var/lib/ceph/crash"} {
+		must(t, os.MkdirAll(filepath.Join(root, dir), 0o755))
+	}
+	must(t, c.Create(t.Context(), keys, func(_, path string) string { return filepath.Join(root, path) }))
+	argv := c.Command("mon.a")
+	cmd := exec.Command(argv[0], argv[1:]...)
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Wait()
+	})
+	return filepath.Join(root, ceph.ConfPath)
+}
+
 // TestAnOSDOnALogicalVolume: ceph-volume lists what was made, brings it up as at a boot,
 // and finds nothing when it was removed.
 func TestAnOSDOnALogicalVolume(t *testing.T) {
@@ -75,16 +104,22 @@ func TestAnOSDOnALogicalVolume(t *testing.T) {
 	if !l.hasLVM() {
 		t.Skip("no device-mapper or no LVM here")
 	}
-	c := ceph.Start(t, ceph.Options{OSDs: 1})
-	l.Conf = c.ConfFile()
-	cluster := rados.Open(rados.Options{Conf: c.ConfFile(), User: strings.TrimPrefix(ceph.PVC, "client.")})
+	l.Conf = monitor(t)
+	cluster := rados.Open(rados.Options{Conf: l.Conf, User: strings.TrimPrefix(ceph.PVC, "client.")})
 	t.Cleanup(cluster.Close)
-	u := &processUnits{t, c.ConfFile(), map[string]bool{}, map[string]*exec.Cmd{}}
+	u := &processUnits{t, l.Conf, map[string]bool{}, map[string]*exec.Cmd{}}
 	h := &Host{Node: "host1", Disks: l, Units: u, Limits: Limits{Up: 4 * time.Minute}}
 	args := command.OSDAdd{Node: "host1", Device: disk, Weight: 1, UUID: ours}
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	tell := func(current, total int64, status string) { t.Logf("%d/%d %s", current, total, status) }
+	must(t, h.await(ctx, 5*time.Minute, func() (bool, error) {
+		_, err := cluster.OSDs(ctx)
+		return err == nil, err
+	}))
+	// The cluster was born with a key for an OSD that it does not have.
+	_, err := run.System{}.Run(ctx, run.Command{Argv: []string{"ceph", "-c", l.Conf, "auth", "del", "osd.0"}, Timeout: 5 * time.Minute})
+	must(t, err)
 	made, err := h.Add(ctx, cluster, args, 1, tell)
 	must(t, err)
 	o := Identity{ID: made.OSD.ID, UUID: ours}
