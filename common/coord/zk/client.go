@@ -68,11 +68,20 @@ func Dial(ctx context.Context, o coord.Options) (coord.Client, error) {
 			return nil, fmt.Errorf("authenticate to ZooKeeper: %w", err)
 		}
 	}
-	if err := c.do(ctx, false, c.dropAnchor); err != nil {
-		c.Close()
-		return nil, fmt.Errorf("the first question to ZooKeeper: %w", err)
+	// The library looks for watches to set again on a first connection too, a moment after
+	// it can be asked something. A question without a watch lets that moment pass.
+	for _, ask := range []func() error{c.askPlainly, c.dropAnchor} {
+		if err := c.do(ctx, false, ask); err != nil {
+			c.Close()
+			return nil, fmt.Errorf("the first question to ZooKeeper: %w", err)
+		}
 	}
 	return c, nil
+}
+
+func (c *Client) askPlainly() error {
+	_, _, err := c.conn.Exists("/")
+	return err
 }
 
 // dial refuses once the session has expired, so that the library never opens another,
@@ -90,6 +99,10 @@ func (c *Client) dial(network, address string, timeout time.Duration) (net.Conn,
 	}
 	wire := settle(conn, c.over)
 	c.wire.Store(wire)
+	if c.closing.Load() { // Close has not seen this one
+		_ = wire.Close() // nobody uses it
+		return nil, zk.ErrClosing
+	}
 	return wire, nil
 }
 
