@@ -5,7 +5,7 @@ PATH=/bin
 # shellcheck disable=SC2154 # these variables come from udhcpc
 case $1 in
   bound | renew)
-    ip addr flush dev "$interface"
+    ip -4 addr flush dev "$interface" # those of IPv6 come from elsewhere
     ip addr add "$ip/${mask:-24}" dev "$interface"
     [ -z "$mtu" ] || ip link set "$interface" mtu "$mtu"
     [ -z "$router" ] || ip route replace default via "${router%% *}"

@@ -20,12 +20,12 @@ func links(networks []*model.Network) (out []link.Network) {
 	return out
 }
 
-// peers are the cluster addresses of the other hosts. One whose daemon is silent may
+// peers are the cluster addresses of the other hosts that have networks. One whose daemon is silent may
 // still run guests; only one that answers nothing at all is left out.
 func peers(nodes []*model.Node, self string) (out []netip.Addr) {
 	for _, n := range nodes {
 		a, err := netip.ParseAddr(n.Facts.Address)
-		if n.Name == self || err != nil || !n.Alive() && n.Condition == model.Unreachable {
+		if n.Name == self || err != nil || n.Facts.NoNetworks != "" || !n.Alive() && n.Condition == model.Unreachable {
 			continue
 		}
 		out = append(out, a)

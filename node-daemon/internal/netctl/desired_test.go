@@ -47,8 +47,9 @@ func TestPeersAreTheOthersThatMayRunGuests(t *testing.T) {
 	nodes := []*model.Node{
 		node("hv1", "10.0.0.1", "", true), node("hv2", "10.0.0.2", "", true), node("hv3", "10.0.0.3", model.ControlPlaneLost, false),
 		node("hv4", "10.0.0.4", model.Unreachable, false), node("hv5", "10.0.0.5", model.Unreachable, true), node("hv6", "", "", true),
-		node("hv7", "10.0.0.7", "", false),
+		node("hv7", "10.0.0.7", "", false), node("hv8", "10.0.0.8", "", true),
 	}
+	nodes[7].Facts.NoNetworks = "it has none"
 	want := []netip.Addr{ip("10.0.0.2"), ip("10.0.0.3"), ip("10.0.0.5"), ip("10.0.0.7")}
 	if diff := cmp.Diff(want, peers(nodes, "hv1"), comparing); diff != "" {
 		t.Error(diff)
