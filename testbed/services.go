@@ -114,6 +114,16 @@ func (o Options) services(i int) []host.Service {
 		Env: []string{"PVC_CONFIG_FILE=/etc/" + apiFile}})
 }
 
+// Watched are the flags with which tests of whole clusters build their daemons: in the long
+// form (PVC_TEST_LONG) with the race detector, which takes most of two processors when five
+// hosts run under it.
+func Watched() []string {
+	if os.Getenv("PVC_TEST_LONG") != "" {
+		return []string{"-race"}
+	}
+	return nil
+}
+
 // BuildDaemons compiles pvcd and pvc-api of the module in which the calling
 // process stands into dir. Flags go to the go command (-race, -tags=a,b). Tags are
 // added to those of GOFLAGS, in whose place the go command would put them.

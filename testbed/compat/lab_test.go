@@ -48,7 +48,7 @@ var binaries = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	binariesDir = dir
-	return dir, testbed.BuildDaemons(ctx, dir, "-race")
+	return dir, testbed.BuildDaemons(ctx, dir, testbed.Watched()...)
 })
 
 var binariesDir string // to remove at the end, empty if nothing was built

@@ -110,7 +110,7 @@ func missingTools() (missing []string) {
 func up(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	if err := testbed.BuildDaemons(ctx, dir, "-race"); err != nil {
+	if err := testbed.BuildDaemons(ctx, dir, testbed.Watched()...); err != nil {
 		return err
 	}
 	built, err := guest.Build(ctx, testbed.GuestCache(testbed.DefaultRoot()), func(s string) { fmt.Println("e2e:", s) })

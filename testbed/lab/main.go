@@ -75,7 +75,7 @@ func (s Setup) missing() string {
 func (s Setup) up(dir string) (*Lab, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	if err := testbed.BuildDaemons(ctx, dir, "-race"); err != nil {
+	if err := testbed.BuildDaemons(ctx, dir, testbed.Watched()...); err != nil {
 		return nil, err
 	}
 	built, err := guest.Build(ctx, testbed.GuestCache(testbed.DefaultRoot()), func(line string) { fmt.Printf("%s: %s\n", s.Name, line) })

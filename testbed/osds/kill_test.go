@@ -13,7 +13,7 @@ var (
 	removeSteps = []string{"osd-stopped", "osd-purged", "osd-out", "osd-drained", "osd-wiped", "command-before-result"}
 )
 
-const shortSteps = 2
+const shortSteps = 1
 
 // TestADaemonKilledAtAnyStepLeavesOneOSDOrNone adds and removes an OSD with a daemon that
 // dies on the way, each time.

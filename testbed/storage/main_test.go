@@ -87,7 +87,7 @@ func missingTools() (missing []string) {
 func up(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 6*time.Minute)
 	defer cancel()
-	if err := testbed.BuildDaemons(ctx, dir, "-race", "-tags", "gates"); err != nil {
+	if err := testbed.BuildDaemons(ctx, dir, append(testbed.Watched(), "-tags", "gates")...); err != nil {
 		return err
 	}
 	built, err := guest.Build(ctx, testbed.GuestCache(testbed.DefaultRoot()), func(s string) { fmt.Println("storage:", s) })

@@ -90,7 +90,7 @@ func missingTools() (missing []string) {
 func up(dir string) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 6*time.Minute)
 	defer cancel()
-	if err := testbed.BuildDaemons(ctx, dir, "-race", "-tags", "gates"); err != nil {
+	if err := testbed.BuildDaemons(ctx, dir, append(testbed.Watched(), "-tags", "gates")...); err != nil {
 		return err
 	}
 	if err := os.Chmod(dir, 0o755); err != nil {

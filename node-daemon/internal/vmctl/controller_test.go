@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -421,8 +422,13 @@ func TestManyShutdownsDoNotDelayAStart(t *testing.T) {
 func TestADaemonKilledBeforeAnyStepChangesNothing(t *testing.T) {
 	l := newLabOn(t, newLabCeph(t, "a"), "hv1", "hv2")
 	l.recordVolumes()
-	for _, node := range []string{"hv1", "hv2"} {
-		for _, step := range []Step{Claim, Create, Record, Resume, AddIncoming, AcceptMigration, Send, WriteArrived, WriteGone, Adopt, Destroy, Release} {
+	left := 0
+	for i, node := range []string{"hv1", "hv2"} {
+		for n, step := range []Step{Claim, Create, Record, Resume, AddIncoming, AcceptMigration, Send, WriteArrived, WriteGone, Adopt, Destroy, Release} {
+			if os.Getenv("PVC_TEST_LONG") == "" && (n+i)%2 == 1 {
+				left++
+				continue
+			}
 			t.Run(fmt.Sprintf("%s/%s", node, step), func(t *testing.T) {
 				name := fmt.Sprintf("%s-%d", node, step)
 				uuid := l.onCeph(name, "hv1", "a") // the others are gone by then
@@ -470,6 +476,9 @@ func TestADaemonKilledBeforeAnyStepChangesNothing(t *testing.T) {
 				killed <- struct{}{} // a step that this life does not have on this host
 			})
 		}
+	}
+	if left > 0 {
+		t.Logf("%d steps are left to PVC_TEST_LONG=1", left)
 	}
 }
 
