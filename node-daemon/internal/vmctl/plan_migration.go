@@ -40,6 +40,14 @@ func planBeforeSending(l Limits, w Wanted, s Seen, now time.Time, wanted bool) A
 		return Action{Step: FailMigration, Reason: "it is wanted otherwise"}
 	case s.gone():
 		return Action{Step: FailMigration, Reason: "the guest ended before it was sent"}
+	}
+	// It may have started, or arrived here itself, only just now: a host that is flushed and
+	// made ready again sends guests back at once.
+	switch first := planRunning(c, s); first.Step {
+	case Record, Resume, MarkResumed, Wait:
+		return first
+	}
+	switch {
 	case s.Domain.State != hypervisor.Running:
 		return Action{Step: FailMigration, Reason: "the guest is paused"}
 	case c.Incoming == nil || c.Incoming.Node != m.Target:
