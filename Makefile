@@ -19,9 +19,10 @@ ifeq ($(findstring -tags,$(GOFLAGS)),)
 export GOFLAGS := $(strip $(GOFLAGS) $(CEPH_RELEASE:%=-tags=%))
 endif
 
-# Two packages run at a time. The clusters of nets and e2e are the largest and measure
-# times: the first runs beside small packages, the second beside the faults.
-ORDER = ./api-daemon/... ./common/... ./testbed/nets ./node-daemon/... ./testbed/e2e ./testbed/faults ./...
+# Packages with one service wait most of the time: three run at once. Of clusters two do.
+# Those of nets and e2e are the largest and measure times, so they do not run side by side.
+SMALL    = ./api-daemon/... ./common/... ./node-daemon/...
+CLUSTERS = ./testbed/nets ./testbed/compat ./testbed/demo ./testbed/e2e ./testbed/faults ./testbed/...
 
 .PHONY: all build test test-long bench run-test run-test-long run-bench lint check-tools clean
 
@@ -40,7 +41,8 @@ test test-long bench:
 	$(MAKE) run-$@
 
 run-test:
-	$(GO) test $(RACE) -count 1 -timeout 14m -p 2 $(ORDER)
+	$(GO) test $(RACE) -count 1 -timeout 14m -p 3 $(SMALL)
+	$(GO) test $(RACE) -count 1 -timeout 14m -p 2 $(CLUSTERS)
 
 run-test-long:
 	PVC_TEST_LONG=1 $(GO) test $(RACE) -count 1 -timeout 120m -p 1 ./...
