@@ -18,7 +18,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/testbed/host"
 )
 
-// long tries every step; the short form the most dangerous ones.
+// long tries a daemon that dies at every step.
 var long = os.Getenv("PVC_TEST_LONG") != ""
 
 // deadline bounds every wait; the machine may be busy with other tests.

@@ -9,6 +9,9 @@ import (
 // TestRecordsFollowCephAndCephNeverTheRecords makes, changes and removes objects with
 // Ceph's tools, and deletes records by hand: these come back, and no data goes with them.
 func TestRecordsFollowCephAndCephNeverTheRecords(t *testing.T) {
+	if !long {
+		t.Skip("half a minute: PVC_TEST_LONG=1; the short form is TestWithRealCephAndZooKeeper of cephctl")
+	}
 	ready(t)
 	rbd := func(argv ...string) { t.Helper(); tool(t, append([]string{"rbd"}, argv...)...) }
 	for _, name := range []string{"kept", "renamed", "resized", "removed"} {

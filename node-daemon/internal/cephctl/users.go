@@ -7,11 +7,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/parallelvirtualcluster/pvc/common/coord"
 	"github.com/parallelvirtualcluster/pvc/common/domxml"
+	"github.com/parallelvirtualcluster/pvc/common/errs"
 	"github.com/parallelvirtualcluster/pvc/common/schema"
 )
 
@@ -23,33 +25,57 @@ const readParallel = 32
 // are removed seldom.
 func Users(client coord.Conn) func(ctx context.Context, pool string) (map[string][]string, error) {
 	return func(ctx context.Context, pool string) (map[string][]string, error) {
-		if err := client.Sync(ctx, schema.Domains); err != nil {
-			return nil, err
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		for {
+			users, err := usersOf(ctx, client, pool)
+			if !errs.Is(err, errs.Unavailable) || ctx.Err() != nil {
+				return users, err
+			}
+			again := time.NewTimer(pauseBetween)
+			select {
+			case <-again.C:
+			case <-ctx.Done():
+			}
+			again.Stop()
 		}
-		uuids, _, err := client.Children(ctx, schema.Domains)
-		if err != nil {
-			return nil, err
-		}
-		users, mu := map[string][]string{}, sync.Mutex{}
-		reading, ctx := errgroup.WithContext(ctx)
-		reading.SetLimit(readParallel)
-		for _, uuid := range uuids {
-			reading.Go(func() error {
-				volumes, vm, err := volumesOf(ctx, client, uuid, pool)
-				mu.Lock()
-				defer mu.Unlock()
-				for _, v := range volumes {
-					users[v] = append(users[v], vm)
-				}
-				return err
-			})
-		}
-		err = reading.Wait()
-		for _, by := range users {
-			slices.Sort(by)
-		}
-		return users, err
 	}
+}
+
+// ZooKeeper's servers take some seconds for the election of another leader, which is no
+// reason for a command to fail.
+const (
+	patience     = 15 * time.Second
+	pauseBetween = 250 * time.Millisecond
+)
+
+func usersOf(ctx context.Context, client coord.Conn, pool string) (map[string][]string, error) {
+	if err := client.Sync(ctx, schema.Domains); err != nil {
+		return nil, err
+	}
+	uuids, _, err := client.Children(ctx, schema.Domains)
+	if err != nil {
+		return nil, err
+	}
+	users, mu := map[string][]string{}, sync.Mutex{}
+	reading, ctx := errgroup.WithContext(ctx)
+	reading.SetLimit(readParallel)
+	for _, uuid := range uuids {
+		reading.Go(func() error {
+			volumes, vm, err := volumesOf(ctx, client, uuid, pool)
+			mu.Lock()
+			defer mu.Unlock()
+			for _, v := range volumes {
+				users[v] = append(users[v], vm)
+			}
+			return err
+		})
+	}
+	err = reading.Wait()
+	for _, by := range users {
+		slices.Sort(by)
+	}
+	return users, err
 }
 
 // volumesOf returns the volumes of a pool that a VM's document names, and the VM's own
