@@ -21,6 +21,9 @@ import (
 // 1.8 s on an idle machine of two cores; test packages run beside each other.
 const startDeadline = 60 * time.Second
 
+// stopLimit bounds the wait for all threads of a frozen server to stand still.
+const stopLimit = 10 * time.Second
+
 // Options of Start.
 type Options struct {
 	Servers int           // 1 or 3; 0 means 1
@@ -118,6 +121,9 @@ func (e *Ensemble) signal(i int, sig syscall.Signal, paused bool) {
 	}
 	if err := s.cmd.Process.Signal(sig); err != nil {
 		e.t.Fatalf("signal %v to ZooKeeper server %d: %v", sig, i, err)
+	}
+	if paused && !proc.WaitStopped(s.cmd.Process.Pid, stopLimit) {
+		e.t.Fatalf("ZooKeeper server %d runs on after a SIGSTOP", i)
 	}
 	s.paused = paused
 }

@@ -1,6 +1,10 @@
 package proc
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,4 +40,32 @@ func WaitGone(id Identity, within time.Duration) bool {
 			return false
 		}
 	}
+}
+
+// WaitStopped waits until no thread of a process runs any more after a SIGSTOP, which the
+// kernel tells each by itself; false if that takes too long.
+func WaitStopped(pid int, within time.Duration) bool {
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	for end := time.Now().Add(within); time.Now().Before(end); <-ticker.C {
+		if stopped(pid) {
+			return true
+		}
+	}
+	return false
+}
+
+func stopped(pid int) bool {
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(stats) == 0 {
+		return false
+	}
+	for _, file := range stats {
+		b, err := os.ReadFile(file)
+		_, after, found := strings.Cut(string(b), ") ") // proc(5): the state follows the name
+		if err == nil && found && !strings.HasPrefix(after, "T") {
+			return false
+		}
+	}
+	return true
 }
