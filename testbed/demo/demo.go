@@ -64,7 +64,7 @@ func Run(ctx context.Context, c *testbed.Cluster, out io.Writer) error {
 		{"The two Linux guests, on two hosts, have addresses and reach each other", s.connected},
 		{"The guest writes to its volume: a snapshot meanwhile, and more space, which it sees", s.snapshotAndGrow},
 		{"What Ceph says of itself", s.storageStatus},
-		{"Live migration, there and back, while it writes", s.moveWriter},
+		{"Live migration, while it writes", s.moveWriter},
 		{"Live migration: the tiny guest goes to another host and keeps counting", s.migrate},
 		{"Flush a host: its guests go elsewhere", s.flush},
 		{"The host is ready again: its guests come home", s.ready},

@@ -86,21 +86,16 @@ func (s *show) storageStatus(ctx context.Context) error {
 	return nil
 }
 
-// moveWriter moves the guest that writes, there and back.
+// moveWriter moves the guest that writes to another host.
 func (s *show) moveWriter(ctx context.Context) error {
 	node := "/api/v1/vm/" + linux + "/node"
-	for _, values := range [][]string{{"action=migrate", "node=" + s.cluster.Host(1).Name}, {"action=unmigrate"}} {
-		if err := s.post(ctx, node, append(values, "wait=True")...); err != nil {
-			return err
-		}
-		if _, err := s.get(ctx, node); err != nil {
-			return err
-		}
-		if err := s.writesOn(ctx, 4); err != nil {
-			return err
-		}
+	if err := s.post(ctx, node, "action=move", "node="+s.cluster.Host(1).Name, "wait=True"); err != nil {
+		return err
 	}
-	return nil
+	if _, err := s.get(ctx, node); err != nil {
+		return err
+	}
+	return s.writesOn(ctx, 4)
 }
 
 // writesOn waits until the Linux guest has written more to its volume since the last
