@@ -20,33 +20,15 @@ import (
 
 	"github.com/parallelvirtualcluster/pvc/testbed/guest"
 	"github.com/parallelvirtualcluster/pvc/testbed/host"
+	"github.com/parallelvirtualcluster/pvc/testbed/lab"
 )
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+func must(t testing.TB, err error) { t.Helper(); lab.Must(t, err) }
 
 // within waits until check returns "" and fails with its last word otherwise.
 func within(t testing.TB, limit time.Duration, what string, check func() string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		last := check()
-		if last == "" {
-			return
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			t.Fatalf("%s: not within %v: %s", what, limit, last)
-		}
-	}
+	lab.Until(t, limit, what, check)
 }
 
 // during checks for the given time that check returns "".

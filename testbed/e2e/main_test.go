@@ -14,6 +14,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/coord/zk"
 	"github.com/parallelvirtualcluster/pvc/testbed"
 	"github.com/parallelvirtualcluster/pvc/testbed/guest"
+	"github.com/parallelvirtualcluster/pvc/testbed/lab"
 )
 
 // long is the long form: shipped times, larger numbers.
@@ -85,7 +86,7 @@ func run(m *testing.M) int {
 		code = 1
 	}
 	if code != 0 {
-		keepLogs()
+		lab.KeepLogs("e2e", cluster)
 	}
 	if err := cluster.Down(context.Background()); err != nil {
 		fmt.Println("e2e:", err)
@@ -175,20 +176,4 @@ func libraryRace(report []string) bool {
 		}
 	}
 	return found == accesses
-}
-
-// keepLogs copies the logs of a failed run to where the next run does not remove them.
-func keepLogs() {
-	dir, err := os.MkdirTemp("", "pvc-e2e-logs-")
-	if err != nil {
-		return
-	}
-	for _, h := range cluster.Hosts() {
-		for _, log := range []string{"pvcd.log", "pvc-api.log", "zookeeper.log"} {
-			if b, err := os.ReadFile(h.Path("/var/log/" + log)); err == nil {
-				_ = os.WriteFile(filepath.Join(dir, h.Name+"-"+log), b, 0o600) // what cannot be kept is missing there
-			}
-		}
-	}
-	fmt.Println("e2e: logs of this run:", dir)
 }

@@ -48,6 +48,17 @@ func Within(t testing.TB, limit time.Duration, what string, check func() error) 
 	}
 }
 
+// Until is Within for a check that says in words what is still wrong, "" if nothing.
+func Until(t testing.TB, limit time.Duration, what string, check func() string) {
+	t.Helper()
+	Within(t, limit, what, func() error {
+		if wrong := check(); wrong != "" {
+			return errors.New(wrong)
+		}
+		return nil
+	})
+}
+
 // Ask calls the API of the primary with values given as names and texts in turn; while
 // none answers, or says that nothing was changed, it asks again.
 func (l *Lab) Ask(t testing.TB, method, path string, values ...string) (status int, body string) {

@@ -46,7 +46,7 @@ func (s Setup) Run(m *testing.M, ready func(*Lab)) int {
 	ready(l)
 	code := m.Run()
 	if code != 0 {
-		s.keepLogs(l.Cluster)
+		KeepLogs(s.Name, l.Cluster)
 	}
 	if err := l.Cluster.Down(context.Background()); err != nil {
 		fmt.Printf("%s: %v\n", s.Name, err)
@@ -94,19 +94,21 @@ func (s Setup) up(dir string) (*Lab, error) {
 	return l, nil
 }
 
-// keepLogs copies the logs of a failed run to where the next run does not remove them.
-func (s Setup) keepLogs(c *testbed.Cluster) {
-	dir, err := os.MkdirTemp("", "pvc-"+s.Name+"-logs-")
+// KeepLogs copies the logs of a package's failed run to where the next run does not
+// remove them, and says where.
+func KeepLogs(name string, c *testbed.Cluster) {
+	dir, err := os.MkdirTemp("", "pvc-"+name+"-logs-")
 	if err != nil {
 		return
 	}
 	for _, h := range c.Hosts() {
-		logs, _ := filepath.Glob(h.Path("/var/log/*.log")) // the pattern is a good one
-		for _, log := range logs {
+		logs, _ := filepath.Glob(h.Path("/var/log/*.log")) // the patterns are good ones
+		ceph, _ := filepath.Glob(h.Path("/var/log/ceph/*.log"))
+		for _, log := range append(logs, ceph...) {
 			if b, err := os.ReadFile(log); err == nil {
 				_ = os.WriteFile(filepath.Join(dir, h.Name+"-"+filepath.Base(log)), b, 0o600) // what cannot be kept is missing there
 			}
 		}
 	}
-	fmt.Printf("%s: logs of this run: %s\n", s.Name, dir)
+	fmt.Printf("%s: logs of this run: %s\n", name, dir)
 }

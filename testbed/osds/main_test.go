@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/testbed"
 	"github.com/parallelvirtualcluster/pvc/testbed/ceph"
 	"github.com/parallelvirtualcluster/pvc/testbed/host"
+	"github.com/parallelvirtualcluster/pvc/testbed/lab"
 )
 
 // long tries a daemon that dies at every step.
@@ -57,7 +57,7 @@ func run(m *testing.M) int {
 	stop()
 	watching.Wait()
 	if code != 0 {
-		keepLogs()
+		lab.KeepLogs("osds", cluster)
 	}
 	if err := cluster.Down(context.Background()); err != nil {
 		fmt.Println("osds:", err)
@@ -102,21 +102,4 @@ func up(dir string) (err error) {
 		}
 	}
 	return nil
-}
-
-// keepLogs copies the logs of a failed run to where the next run does not remove them.
-func keepLogs() {
-	dir, err := os.MkdirTemp("", "pvc-osds-logs-")
-	if err != nil {
-		return
-	}
-	for _, h := range cluster.Hosts() {
-		files, _ := filepath.Glob(h.Path("/var/log/ceph") + "/osd.*") // the pattern is well-formed
-		for _, file := range append(files, h.Path("/var/log/pvcd.log")) {
-			if b, err := os.ReadFile(file); err == nil {
-				_ = os.WriteFile(filepath.Join(dir, h.Name+"-"+filepath.Base(file)), b, 0o600) // what cannot be kept is missing there
-			}
-		}
-	}
-	fmt.Println("osds: logs of this run:", dir)
 }

@@ -16,14 +16,10 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/view"
 	"github.com/parallelvirtualcluster/pvc/testbed"
 	"github.com/parallelvirtualcluster/pvc/testbed/host"
+	"github.com/parallelvirtualcluster/pvc/testbed/lab"
 )
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+func must(t testing.TB, err error) { t.Helper(); lab.Must(t, err) }
 
 // within waits until check returns "" and fails with its last word otherwise.
 func within(t testing.TB, what string, check func() string) {

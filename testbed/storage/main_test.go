@@ -16,6 +16,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/testbed/ceph"
 	"github.com/parallelvirtualcluster/pvc/testbed/guest"
 	"github.com/parallelvirtualcluster/pvc/testbed/host"
+	"github.com/parallelvirtualcluster/pvc/testbed/lab"
 )
 
 // deadline bounds every wait for something that takes a moment, and bootDeadline that for
@@ -56,7 +57,7 @@ func run(m *testing.M) int {
 		code = 1
 	}
 	if code != 0 {
-		keepLogs()
+		lab.KeepLogs("storage", cluster)
 	}
 	if err := cluster.Down(context.Background()); err != nil {
 		fmt.Println("storage:", err)
@@ -139,20 +140,4 @@ func daemonFaults() (faults []string) {
 		}
 	}
 	return faults
-}
-
-// keepLogs copies the logs of a failed run to where the next run does not remove them.
-func keepLogs() {
-	dir, err := os.MkdirTemp("", "pvc-storage-logs-")
-	if err != nil {
-		return
-	}
-	for _, h := range cluster.Hosts() {
-		for _, log := range []string{"pvcd.log", "pvc-api.log", "libvirtd.log"} {
-			if b, err := os.ReadFile(h.Path("/var/log/" + log)); err == nil {
-				_ = os.WriteFile(filepath.Join(dir, h.Name+"-"+log), b, 0o600) // what cannot be kept is missing there
-			}
-		}
-	}
-	fmt.Println("storage: logs of this run:", dir)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/testbed"
 	"github.com/parallelvirtualcluster/pvc/testbed/ceph"
 	"github.com/parallelvirtualcluster/pvc/testbed/host"
+	"github.com/parallelvirtualcluster/pvc/testbed/lab"
 )
 
 // long tries every cell; the short form the most dangerous ones.
@@ -61,7 +61,7 @@ func run(m *testing.M) int {
 		return code
 	}
 	if code != 0 {
-		keepLogs()
+		lab.KeepLogs("storagefaults", cluster)
 	}
 	if err := cluster.Down(context.Background()); err != nil {
 		fmt.Println("storagefaults:", err)
@@ -123,20 +123,4 @@ func races() (logs []string) {
 		}
 	}
 	return logs
-}
-
-// keepLogs copies the logs of a failed run to where the next run does not remove them.
-func keepLogs() {
-	dir, err := os.MkdirTemp("", "pvc-storagefaults-logs-")
-	if err != nil {
-		return
-	}
-	for _, h := range cluster.Hosts() {
-		for _, log := range []string{"pvcd.log", "pvc-api.log"} {
-			if b, err := os.ReadFile(h.Path("/var/log/" + log)); err == nil {
-				_ = os.WriteFile(filepath.Join(dir, h.Name+"-"+log), b, 0o600) // what cannot be kept is missing there
-			}
-		}
-	}
-	fmt.Println("storagefaults: logs of this run:", dir)
 }
