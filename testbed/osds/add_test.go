@@ -24,7 +24,7 @@ func TestDevicesThatAreUsedAreRefused(t *testing.T) {
 		{"not a block device", "/dev/null", nil, nil, "is not a block device of this host"},
 		{"a folder", "/dev/shm", nil, nil, "is not a block device of this host"},
 		{"a file system", disk, [][]string{{"mkfs.ext4", "-q", disk}}, nil, "holds data (ext4 at 0x438)"},
-		{"mounted", disk, [][]string{{"mkfs.ext4", "-q", disk}, {"mkdir", "-p", "/run/m"}, {"mount", disk, "/run/m"}}, [][]string{{"umount", "/run/m"}}, "is mounted at /run/m"},
+		{"mounted", disk, [][]string{{"mkfs.ext4", "-q", disk}, {"mkdir", "-p", "/run/m"}, {"mount", "-o", "ro,noload", disk, "/run/m"}}, [][]string{{"umount", "/run/m"}}, "is mounted at /run/m"},
 		{"swap", disk, [][]string{{"mkswap", disk}}, nil, "holds data (swap at "},
 		{"partitions", disk, [][]string{
 			write(disk, 446, `\0\0\0\0\203\0\0\0\0\010\0\0\0\0\001\0`), write(disk, 510, `\125\252`),
