@@ -33,6 +33,7 @@ func generationOf(v *view.View) (g uint64) {
 }
 
 func TestNetworksAreSeenWhenTheCommitReturns(t *testing.T) {
+	t.Parallel()
 	e := ensemble.Start(t, ensemble.Options{Servers: 3})
 	layout(t, dial(t, e))
 	v := start(t, view.Options{Servers: e.Addrs()})
@@ -73,6 +74,7 @@ func TestNetworksAreSeenWhenTheCommitReturns(t *testing.T) {
 }
 
 func TestNetworksAreFoundByNumberAndDescription(t *testing.T) {
+	t.Parallel()
 	e := ensemble.Start(t, ensemble.Options{Servers: 1})
 	c := dial(t, e)
 	layout(t, c)
@@ -95,6 +97,7 @@ func TestNetworksAreFoundByNumberAndDescription(t *testing.T) {
 }
 
 func TestARemovedNetworkGoesAndTheOthersStay(t *testing.T) {
+	t.Parallel()
 	e := ensemble.Start(t, ensemble.Options{Servers: 1})
 	c := dial(t, e)
 	layout(t, c)

@@ -15,6 +15,7 @@ import (
 // A caller that waits for a VM whose mirroring ends meanwhile must not have to wait for
 // news about another one.
 func TestNobodyWaitsForWhatIsNoLongerMirrored(t *testing.T) {
+	t.Parallel()
 	e := ensemble.Start(t, ensemble.Options{Servers: 1})
 	c := dial(t, e)
 	layout(t, c)

@@ -36,6 +36,7 @@ func snapshotTxn(volume, name string) *coord.Txn {
 }
 
 func TestStorageIsSeenWhenTheCommitReturnsByWhoeverHasIt(t *testing.T) {
+	t.Parallel()
 	e := ensemble.Start(t, ensemble.Options{Servers: 3})
 	c := dial(t, e)
 	layout(t, c)
@@ -91,6 +92,7 @@ func storageGeneration(v *view.View) (g uint64) {
 }
 
 func TestStorageIsSorted(t *testing.T) {
+	t.Parallel()
 	e := ensemble.Start(t, ensemble.Options{Servers: 1})
 	c := dial(t, e)
 	layout(t, c)
@@ -135,6 +137,7 @@ func TestStorageIsSorted(t *testing.T) {
 
 // TestOneVolumeAmongManyIsReadAlone: a change of one must not cost what all of them cost.
 func TestOneVolumeAmongManyIsReadAlone(t *testing.T) {
+	t.Parallel()
 	e := ensemble.Start(t, ensemble.Options{Servers: 1})
 	c := dial(t, e)
 	layout(t, c)
@@ -160,6 +163,7 @@ func TestOneVolumeAmongManyIsReadAlone(t *testing.T) {
 }
 
 func TestCommandsAreInTheOrderInWhichTheyWereMade(t *testing.T) {
+	t.Parallel()
 	e := ensemble.Start(t, ensemble.Options{Servers: 1})
 	c := dial(t, e)
 	layout(t, c)
@@ -195,6 +199,7 @@ func TestCommandsAreInTheOrderInWhichTheyWereMade(t *testing.T) {
 }
 
 func TestWhatATransactionDidIsShownWhenShownReturns(t *testing.T) {
+	t.Parallel()
 	e := ensemble.Start(t, ensemble.Options{Servers: 3})
 	c := dial(t, e)
 	layout(t, c)

@@ -16,6 +16,7 @@ import (
 // TestGenerationsGoOnWhenANewPictureIsLoaded: a list that was made for one generation is
 // given to whoever asks for that generation.
 func TestGenerationsGoOnWhenANewPictureIsLoaded(t *testing.T) {
+	t.Parallel()
 	e := ensemble.Start(t, ensemble.Options{Servers: 1})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

@@ -87,6 +87,7 @@ func until(t *testing.T, v *view.View, what string, ok func(s *view.Snapshot) bo
 }
 
 func TestAChangeOfAnotherClientIsSeenAsAWhole(t *testing.T) {
+	t.Parallel()
 	e := ensemble.Start(t, ensemble.Options{Servers: 1})
 	c := dial(t, e)
 	layout(t, c)
@@ -125,6 +126,7 @@ func TestAChangeOfAnotherClientIsSeenAsAWhole(t *testing.T) {
 }
 
 func TestOwnWritesAreSeenWhenTheCommitReturns(t *testing.T) {
+	t.Parallel()
 	e := ensemble.Start(t, ensemble.Options{Servers: 3})
 	c := dial(t, e)
 	layout(t, c)
@@ -159,6 +161,7 @@ func TestOwnWritesAreSeenWhenTheCommitReturns(t *testing.T) {
 }
 
 func TestARefusedTransactionNamesTheOperation(t *testing.T) {
+	t.Parallel()
 	e := ensemble.Start(t, ensemble.Options{Servers: 1})
 	c := dial(t, e)
 	layout(t, c)
@@ -177,6 +180,7 @@ func TestARefusedTransactionNamesTheOperation(t *testing.T) {
 }
 
 func TestOutageMakesTheViewStaleAndItHealsWithNothingLost(t *testing.T) {
+	t.Parallel()
 	e := ensemble.Start(t, ensemble.Options{Servers: 1})
 	c := dial(t, e)
 	layout(t, c)
@@ -201,6 +205,7 @@ func TestOutageMakesTheViewStaleAndItHealsWithNothingLost(t *testing.T) {
 }
 
 func TestEventsLostDoubledAndReorderedChangeNothing(t *testing.T) {
+	t.Parallel()
 	e := ensemble.Start(t, ensemble.Options{Servers: 1})
 	c := dial(t, e)
 	layout(t, c)
@@ -247,6 +252,7 @@ func TestEventsLostDoubledAndReorderedChangeNothing(t *testing.T) {
 // TestACommitIsSeenHoweverLateTheOtherSessionsHearOfIt delays all news, as a server
 // does that is busy: what a caller has committed must be there when the call returns.
 func TestACommitIsSeenHoweverLateTheOtherSessionsHearOfIt(t *testing.T) {
+	t.Parallel()
 	e := ensemble.Start(t, ensemble.Options{Servers: 1})
 	layout(t, dial(t, e))
 	var news sync.WaitGroup
@@ -271,6 +277,7 @@ func TestACommitIsSeenHoweverLateTheOtherSessionsHearOfIt(t *testing.T) {
 }
 
 func TestADeletedVMGoesAndAReCreatedOneComesBackNew(t *testing.T) {
+	t.Parallel()
 	e := ensemble.Start(t, ensemble.Options{Servers: 1})
 	c := dial(t, e)
 	layout(t, c)

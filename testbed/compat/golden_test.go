@@ -43,7 +43,7 @@ var nodeKeys = map[string]string{
 var additive = regexp.MustCompile(`^/(session(/session-[^/]+)?|vms(/` + uuid + `)?|doorbell|facts|condition|flush)$`)
 
 func TestARegisteredNodeHasEveryOldKeyInItsEncoding(t *testing.T) {
-	l := lab(t)
+	l := theCluster(t)
 	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
 	primaries := 0
 	for _, h := range l.Hosts() {
@@ -74,7 +74,7 @@ func TestARegisteredNodeHasEveryOldKeyInItsEncoding(t *testing.T) {
 }
 
 func TestTheLayoutHasEveryRootOfTheOldInitialisation(t *testing.T) {
-	l := lab(t)
+	l := theCluster(t)
 	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
 	tree := c.Tree("/")
 	for _, path := range []string{"/nodes", "/domains", "/networks", "/ceph", "/ceph/osds", "/ceph/pools", "/ceph/volumes", "/ceph/snapshots"} {

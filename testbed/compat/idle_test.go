@@ -41,7 +41,7 @@ func zxid(t *testing.T, addr string) (epoch, counter uint64) {
 // TestAnIdleNodeCostsLittle: three nodes with a guest each that says nothing, at the
 // shipped times. Every transaction counts, whoever made it.
 func TestAnIdleNodeCostsLittle(t *testing.T) {
-	l := lab(t)
+	l := theCluster(t)
 	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
 	const most = 0.5 // transactions per second and node
 	for i := range l.Hosts() {

@@ -18,6 +18,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/testbed"
 	"github.com/parallelvirtualcluster/pvc/testbed/compat"
 	"github.com/parallelvirtualcluster/pvc/testbed/guest"
+	"github.com/parallelvirtualcluster/pvc/testbed/lab"
 )
 
 // deadline bounds every wait; the machine may be busy with other tests.
@@ -62,12 +63,12 @@ func run(m *testing.M) int {
 	if built == nil {
 		return code
 	}
-	if faults := built.faults(); len(faults) > 0 {
+	if faults := lab.DaemonFaults(built.Cluster); len(faults) > 0 {
 		fmt.Printf("the daemons' logs hold:\n%s\n", strings.Join(faults, "\n"))
 		code = 1
 	}
 	if code != 0 {
-		built.keepLogs()
+		lab.KeepLogs("compat", built.Cluster)
 	}
 	if err := built.Down(context.Background()); err != nil {
 		fmt.Println(err)
@@ -76,9 +77,9 @@ func run(m *testing.M) int {
 	return code
 }
 
-// lab returns the cluster, all hosts on and running; the first test that needs it
+// theCluster is the cluster, all hosts on and running; the first test that needs it
 // brings it up.
-func lab(t testing.TB) *rig {
+func theCluster(t testing.TB) *rig {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("hosts are namespaces: root is needed")
@@ -117,65 +118,12 @@ func newRig() (*rig, error) {
 	return built, err
 }
 
-// faults are words of the daemons' logs that nothing excuses, with what follows them.
-func (l *rig) faults() (faults []string) {
-	for _, h := range l.Hosts() {
-		for _, log := range []string{"pvcd.log", "pvc-api.log"} {
-			b, err := os.ReadFile(h.Path("/var/log/" + log))
-			if err != nil {
-				faults = append(faults, err.Error())
-			}
-			for _, words := range fault.FindAllString(string(b), -1) {
-				faults = append(faults, h.Path("/var/log/"+log)+": "+words)
-			}
-		}
-	}
-	return faults
-}
+func must(t testing.TB, err error) { t.Helper(); lab.Must(t, err) }
 
-var fault = regexp.MustCompile(`(?s)(?:panic: |fatal error: ).{1,1000}|WARNING: DATA RACE.*?={18}`)
-
-// keepLogs copies the logs of a failed run to where the next run does not remove them.
-func (l *rig) keepLogs() {
-	dir, err := os.MkdirTemp("", "pvc-compat-logs-")
-	if err != nil {
-		return
-	}
-	for _, h := range l.Hosts() {
-		for _, log := range []string{"pvcd.log", "pvc-api.log", "zookeeper.log"} {
-			if b, err := os.ReadFile(h.Path("/var/log/" + log)); err == nil {
-				_ = os.WriteFile(filepath.Join(dir, h.Name+"-"+log), b, 0o600) // what cannot be kept is missing there
-			}
-		}
-	}
-	fmt.Println("logs of this run:", dir)
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// within repeats check until it returns "" and fails with its last word otherwise.
+// within waits until check returns "" and fails with its last word otherwise.
 func within(t testing.TB, what string, check func() string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), deadline) // cleanups wait too
-	defer cancel()
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		last := check()
-		if last == "" {
-			return
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			t.Fatalf("%s: not within %v: %s", what, deadline, last)
-		}
-	}
+	lab.Until(t, deadline, what, check)
 }
 
 // during fails if check does not return "" at any look within the time.

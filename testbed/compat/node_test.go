@@ -34,7 +34,7 @@ func other(node string) string {
 }
 
 func TestAnOldClientHandsThePrimaryRoleOver(t *testing.T) {
-	l := lab(t)
+	l := theCluster(t)
 	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
 	role := func(node string) string {
 		return c.Tree("/nodes/" + node + "/routerstate")["/nodes/"+node+"/routerstate"]
@@ -71,7 +71,7 @@ func TestAnOldClientHandsThePrimaryRoleOver(t *testing.T) {
 // decision: an impossible wish
 // decision: an impossible wish
 func TestAWishForAPrimaryThatCannotBeIsOverwritten(t *testing.T) {
-	l := lab(t)
+	l := theCluster(t)
 	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
 	now := l.primary(t)
 	c.Write(map[string]string{"/primary_node": "cc9"})
@@ -84,7 +84,7 @@ func TestAWishForAPrimaryThatCannotBeIsOverwritten(t *testing.T) {
 }
 
 func TestAnOldClientFlushesANodeAndMakesItReady(t *testing.T) {
-	l := lab(t)
+	l := theCluster(t)
 	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
 	a, b := l.define(t, c, "flushed", "cc3"), l.define(t, c, "resting", "cc3")
 	a.set("state", "start")
@@ -122,7 +122,7 @@ func TestAnOldClientFlushesANodeAndMakesItReady(t *testing.T) {
 // decision: unreachable host
 // decision: host not there
 func TestVMsOfADeadHost(t *testing.T) {
-	l := lab(t)
+	l := theCluster(t)
 	c := compat.StartOldClient(t, l.ZooKeeperAddrs()[:2]) // the third dies with its host
 	rests, runs := l.define(t, c, "rests", "cc3"), l.define(t, c, "runs", "cc3")
 	runs.set("state", "start")
@@ -155,7 +155,7 @@ func TestVMsOfADeadHost(t *testing.T) {
 
 // TestAMoveAwayFromAHostWithoutDaemonWaitsForIt: the guest lives, so it must not run twice.
 func TestAMoveAwayFromAHostWithoutDaemonWaitsForIt(t *testing.T) {
-	l := lab(t)
+	l := theCluster(t)
 	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
 	v := l.define(t, c, "orphan", "cc2")
 	v.set("state", "start")

@@ -10,7 +10,7 @@ import (
 )
 
 func TestAVMOfAnOldClientLivesThroughItsStates(t *testing.T) {
-	l := lab(t)
+	l := theCluster(t)
 	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
 	v := l.define(t, c, "states", "cc2")
 	within(t, "the API shows it", func() string {
@@ -40,7 +40,7 @@ func TestAVMOfAnOldClientLivesThroughItsStates(t *testing.T) {
 }
 
 func TestAnOldClientMovesAStoppedVMByItsNodeAlone(t *testing.T) {
-	l := lab(t)
+	l := theCluster(t)
 	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
 	v := l.define(t, c, "moved", "cc1")
 	v.set("node", "cc3", "lastnode", "")
@@ -49,7 +49,7 @@ func TestAnOldClientMovesAStoppedVMByItsNodeAlone(t *testing.T) {
 }
 
 func TestAnOldClientsMigrationIsLiveAndBack(t *testing.T) {
-	l := lab(t)
+	l := theCluster(t)
 	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
 	v := l.define(t, c, "migrant", "cc1")
 	v.set("state", "start")
@@ -74,7 +74,7 @@ func TestAnOldClientsMigrationIsLiveAndBack(t *testing.T) {
 //
 // decision: failed migration
 func TestAMigrationToWhereNobodyIsLeavesTheGuestAlone(t *testing.T) {
-	l := lab(t)
+	l := theCluster(t)
 	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
 	v := l.define(t, c, "nowhere", "cc1")
 	v.set("state", "start")
@@ -93,7 +93,7 @@ func TestAMigrationToWhereNobodyIsLeavesTheGuestAlone(t *testing.T) {
 // stored: that makes a key, and one made between an old client's listing and its deletions
 // has it fail, so that a person repeats it. Later output makes none.
 func TestARecordDeletedUnderARunningGuestEndsItAndItsClaim(t *testing.T) {
-	l := lab(t)
+	l := theCluster(t)
 	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
 	v := l.define(t, c, "deleted", "cc1")
 	v.set("state", "start")
@@ -114,7 +114,7 @@ func TestARecordDeletedUnderARunningGuestEndsItAndItsClaim(t *testing.T) {
 // TestTheWayOfAnOldUndefineEndsTheGuestFirst: the pauses of two seconds after stop and
 // delete are for the daemon; it is waited for what they are to achieve.
 func TestTheWayOfAnOldUndefineEndsTheGuestFirst(t *testing.T) {
-	l := lab(t)
+	l := theCluster(t)
 	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
 	v := l.define(t, c, "undefined", "cc2")
 	v.set("state", "start")
@@ -128,7 +128,7 @@ func TestTheWayOfAnOldUndefineEndsTheGuestFirst(t *testing.T) {
 }
 
 func TestBothKindsOfClientsSeeEachOthersVMs(t *testing.T) {
-	l := lab(t)
+	l := theCluster(t)
 	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
 	v := l.define(t, c, "mixed", "cc1")
 	within(t, "the API knows it", func() string {
@@ -165,7 +165,7 @@ func TestBothKindsOfClientsSeeEachOthersVMs(t *testing.T) {
 //
 // decision: contradictory requests
 func TestWritesInQuickSuccessionEndInTheLast(t *testing.T) {
-	l := lab(t)
+	l := theCluster(t)
 	c := compat.StartOldClient(t, l.ZooKeeperAddrs())
 	v := l.define(t, c, "hasty", "cc1")
 	for _, state := range []string{"start", "stop", "start", "shutdown", "start", "stop"} {

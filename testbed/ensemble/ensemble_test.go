@@ -96,8 +96,15 @@ func TestDataSurvivesAKilledServer(t *testing.T) {
 	}
 	e.Start(0)
 	e.WaitServing()
+	var value []byte
+	var err error
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the last answer is %q, %v; the connection is in state %v", value, err, conn.State())
+		}
+	})
 	within(t, "the value after the restart", func() bool {
-		value, _, err := conn.Get("/kept")
+		value, _, err = conn.Get("/kept")
 		return err == nil && string(value) == "x"
 	})
 }

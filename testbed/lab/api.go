@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parallelvirtualcluster/pvc/common/coord"
 	"github.com/parallelvirtualcluster/pvc/testbed"
 	"github.com/parallelvirtualcluster/pvc/testbed/guest"
 )
@@ -17,6 +18,7 @@ import (
 type Lab struct {
 	Cluster  *testbed.Cluster
 	Images   guest.Images  // at a path that all hosts have
+	Records  coord.Client  // a connection to the ensemble: an observer, or an old client
 	Deadline time.Duration // of every wait for something that takes a moment
 }
 

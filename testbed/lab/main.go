@@ -6,76 +6,116 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/parallelvirtualcluster/pvc/common/coord"
+	"github.com/parallelvirtualcluster/pvc/common/coord/zk"
 	"github.com/parallelvirtualcluster/pvc/testbed"
+	"github.com/parallelvirtualcluster/pvc/testbed/ceph"
 	"github.com/parallelvirtualcluster/pvc/testbed/guest"
+	"github.com/parallelvirtualcluster/pvc/testbed/host"
 )
 
 // Setup is the cluster of a test package.
 type Setup struct {
 	Name     string          // of the package, for messages
-	Needs    []string        // programs beside those of every cluster
+	Needs    []string        // programs, and files by their whole path, beside those of every cluster
+	Gates    bool            // the daemons can be held at steps of their work
 	Testbed  testbed.Options // Binaries are built
 	Deadline time.Duration   // see Lab
 }
 
 // needed is what every cluster with guests needs.
-var needed = []string{"/usr/sbin/libvirtd", "/usr/bin/qemu-system-x86_64", "/usr/share/java/zookeeper.jar"}
+var needed = []string{"/usr/sbin/libvirtd", "/usr/bin/qemu-system-x86_64", "/usr/share/java/zookeeper.jar", "/usr/bin/nsenter"}
 
-// Run is for TestMain: it runs the tests on a new cluster, which ready is told of, and
-// returns the exit status. The logs of a failed run are kept. Where something is missing
-// nothing is tested, which is said.
-func (s Setup) Run(m *testing.M, ready func(*Lab)) int {
-	if missing := s.missing(); missing != "" {
-		fmt.Printf("%s: nothing is tested: %s is needed\n", s.Name, missing)
+// upDeadline bounds building the daemons and bringing a cluster up.
+const upDeadline = 6 * time.Minute
+
+// Run is for TestMain: it runs the tests on a new cluster, after ready has made of it what
+// they need, and returns the exit status. A race or a panic in the log of a daemon is a
+// failure too. The logs of a failed run are kept. Where something is missing nothing is
+// tested, which is said.
+func (s Setup) Run(m *testing.M, ready func(context.Context, *Lab) error) int {
+	if missing := s.missing(); len(missing) > 0 {
+		fmt.Printf("%s: nothing is tested: missing %s\n", s.Name, strings.Join(missing, ", "))
 		return 0
 	}
 	dir, err := os.MkdirTemp("", "pvc-"+s.Name+"-")
 	if err != nil {
-		fmt.Printf("%s: %v\n", s.Name, err)
-		return 1
+		return s.failed(err)
 	}
 	defer os.RemoveAll(dir)
 	l, err := s.up(dir)
 	if err != nil {
-		fmt.Printf("%s: %v\n", s.Name, err)
-		return 1
+		return s.failed(err)
 	}
-	ready(l)
-	code := m.Run()
+	code := 1
+	if err := s.ready(l, ready); err != nil {
+		s.failed(err)
+	} else {
+		code = m.Run()
+	}
+	l.Records.Close()
+	if faults := DaemonFaults(l.Cluster); len(faults) > 0 {
+		code = s.failed(fmt.Errorf("the daemons' logs hold:\n%s", strings.Join(faults, "\n")))
+	}
 	if code != 0 {
 		KeepLogs(s.Name, l.Cluster)
 	}
 	if err := l.Cluster.Down(context.Background()); err != nil {
-		fmt.Printf("%s: %v\n", s.Name, err)
-		return 1
+		return s.failed(err)
 	}
 	return code
 }
 
-func (s Setup) missing() string {
+func (s Setup) failed(err error) int {
+	fmt.Printf("%s: %v\n", s.Name, err)
+	return 1
+}
+
+func (s Setup) ready(l *Lab, ready func(context.Context, *Lab) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), upDeadline)
+	defer cancel()
+	return ready(ctx, l)
+}
+
+// missing is what this machine lacks.
+func (s Setup) missing() (missing []string) {
 	if os.Getuid() != 0 {
-		return "root"
+		return []string{"root: hosts are namespaces"}
 	}
-	for _, file := range needed {
-		if _, err := os.Stat(file); err != nil {
-			return file
+	for _, what := range slices.Concat(needed, s.Needs) {
+		_, err := os.Stat(what)
+		if !filepath.IsAbs(what) {
+			_, err = exec.LookPath(what)
+		}
+		if err != nil {
+			missing = append(missing, what)
 		}
 	}
-	for _, program := range s.Needs {
-		if _, err := exec.LookPath(program); err != nil {
-			return program
-		}
+	if !s.Testbed.Storage {
+		return append(missing, host.MissingTools()...)
 	}
-	return ""
+	if m := ceph.Missing(); m != "" {
+		missing = append(missing, m)
+	}
+	if found, _ := filepath.Glob("/usr/lib/*/qemu/block-rbd.so"); len(found) == 0 { // the pattern is well-formed
+		missing = append(missing, "QEMU's block driver for RBD (Debian package qemu-block-extra)")
+	}
+	return append(missing, host.MissingTools()...)
 }
 
 func (s Setup) up(dir string) (*Lab, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), upDeadline)
 	defer cancel()
-	if err := testbed.BuildDaemons(ctx, dir, testbed.Watched()...); err != nil {
+	flags := testbed.Watched()
+	if s.Gates {
+		flags = append(flags, "-tags", "gates")
+	}
+	if err := testbed.BuildDaemons(ctx, dir, flags...); err != nil {
 		return nil, err
 	}
 	built, err := guest.Build(ctx, testbed.GuestCache(testbed.DefaultRoot()), func(line string) { fmt.Printf("%s: %s\n", s.Name, line) })
@@ -87,7 +127,10 @@ func (s Setup) up(dir string) (*Lab, error) {
 	if l.Cluster, err = testbed.Up(ctx, s.Testbed); err != nil {
 		return nil, err
 	}
-	if l.Images, err = built.CopyTo(filepath.Join(l.Cluster.SharedDir(), "images")); err != nil {
+	if l.Images, err = built.CopyTo(filepath.Join(l.Cluster.SharedDir(), "images")); err == nil {
+		l.Records, err = zk.Dial(ctx, coord.Options{Servers: l.Cluster.ZooKeeperAddrs(), Timeout: time.Minute})
+	}
+	if err != nil {
 		_ = l.Cluster.Down(context.Background()) // the first failure is told
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package nets
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"testing"
@@ -50,8 +51,9 @@ func run(m *testing.M) int {
 			"pvc.coordinator.dns.transfer":          []string{outside},
 		},
 		HostSettings: map[int]map[string]any{5: {"pvc.functions.enable_networking": false}},
-	}}.Run(m, func(l *lab.Lab) {
+	}}.Run(m, func(_ context.Context, l *lab.Lab) error {
 		users, cluster, images = l, l.Cluster, l.Images
 		hypervisor, unconnected = cluster.Host(4), cluster.Host(5)
+		return nil
 	})
 }

@@ -1,6 +1,7 @@
 package ovs
 
 import (
+	"context"
 	"os"
 	"testing"
 	"time"
@@ -19,5 +20,5 @@ var users *lab.Lab
 func TestMain(m *testing.M) {
 	os.Exit(lab.Setup{Name: "ovs", Needs: []string{"ovs-vsctl", "ovsdb-tool", "ovsdb-server", "ovs-vswitchd", "dnsmasq", "nft"}, Deadline: deadline,
 		Testbed: testbed.Options{Prefix: "ov", Subnet: "10.94.0.0/24", Hosts: 2, Coordinators: 1, Networking: true, OpenVSwitch: true},
-	}.Run(m, func(l *lab.Lab) { users = l }))
+	}.Run(m, func(_ context.Context, l *lab.Lab) error { users = l; return nil }))
 }

@@ -63,9 +63,11 @@ func newLab(t *testing.T, names ...string) *lab {
 	return newLabOn(t, nil, names...)
 }
 
-// newLabOn is a lab whose hosts look after storage.
+// newLabOn is a lab whose hosts look after storage. Labs have nothing in common: tests
+// with one run beside each other.
 func newLabOn(t *testing.T, storage *labCeph, names ...string) *lab {
 	t.Helper()
+	t.Parallel()
 	l := &lab{ceph: storage, t: t, zoo: ensemble.Start(t, ensemble.Options{Servers: 1}), world: fake.NewWorld(), nodes: map[string]*labNode{}}
 	l.conn = l.dial()
 	txn := new(coord.Txn)
