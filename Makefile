@@ -19,9 +19,11 @@ ifeq ($(findstring -tags,$(GOFLAGS)),)
 export GOFLAGS := $(strip $(GOFLAGS) $(CEPH_RELEASE:%=-tags=%))
 endif
 
-# Two packages run at a time. The clusters of nets and e2e are the largest and measure
+# Tests wait most of the time: three packages run at a time on two processors, and four
+# tests of a package that lets them. The clusters of nets and e2e are the largest and measure
 # times: the first runs beside small packages, the second beside the faults. Clusters of
 # Ceph have a target of their own: the rest takes 15 minutes without them.
+TOGETHER = -p 3 -parallel 4
 ORDER   = ./api-daemon/... ./common/... ./testbed/nets ./node-daemon/... ./testbed/e2e ./testbed/faults
 STORAGE = ./testbed/ceph ./testbed/storage ./testbed/osds ./testbed/storagefaults
 REST    = $(filter-out $(STORAGE:./%=$(MODULE)/%),$(shell $(GO) list ./...))
@@ -44,7 +46,7 @@ test test-storage test-long bench:
 	$(MAKE) run-$@
 
 run-test:
-	$(GO) test $(RACE) -count 1 -timeout 14m -p 2 $(ORDER) $(REST)
+	$(GO) test $(RACE) -count 1 -timeout 14m $(TOGETHER) $(ORDER) $(REST)
 
 run-test-storage:
 	$(GO) test $(RACE) -count 1 -timeout 14m -p 2 $(STORAGE)

@@ -7,6 +7,7 @@ import (
 )
 
 func TestRulesDecideAndNetworksAreApart(t *testing.T) {
+	t.Parallel()
 	a := connected(t, "120", "left", "120")
 	b := connected(t, "121", "right", "121")
 	bAddress := b.Address(t)

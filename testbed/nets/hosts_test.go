@@ -21,6 +21,7 @@ func holdsNothing(t *testing.T, h *host.Host) {
 
 // decision: hosts without networks
 func TestAHostThatIsNoCoordinatorConnectsItsGuestsAndDoesNoMore(t *testing.T) {
+	t.Parallel()
 	m := connected(t, "150", "plain", "150")
 	b := start(t, "nnplain2", "vmbr150", hypervisor, "", "")
 	b.Address(t)
@@ -36,6 +37,7 @@ func TestAHostThatIsNoCoordinatorConnectsItsGuestsAndDoesNoMore(t *testing.T) {
 
 // decision: hosts without networks
 func TestAHostWithoutNetworksHasNoneAndGetsNoGuestThatNeedsOne(t *testing.T) {
+	t.Parallel()
 	connected(t, "151", "absent", "151")
 	links := func() string {
 		out, err := unconnected.Exec(t.Context(), "sh", "-c", "ip -o link | cut -d: -f2 | cut -d@ -f1; cat /proc/sys/net/ipv4/ip_forward")
