@@ -43,10 +43,11 @@ type lab struct {
 
 // labNode is a host's daemon, which can be killed and started again.
 type labNode struct {
-	lab  *lab
-	name string
-	boot string
-	step func(uuid string, a Action)
+	lab     *lab
+	name    string
+	boot    string
+	step    func(uuid string, a Action)
+	sighted func(d hypervisor.Domain)
 
 	viewing []context.Context // of the views of the whole cluster that were opened
 
@@ -144,7 +145,7 @@ func (n *labNode) start() {
 	n.cancel, n.done = cancel, make(chan struct{})
 	n.c = New(Options{
 		Dial: zk.Dial, Servers: l.zoo.Addrs(), Timeout: 10 * time.Second,
-		Hypervisor: host, Peer: l.world.Peer(), Processes: noProcesses{}, Console: noConsole{},
+		Hypervisor: slowSight{host, n}, Peer: l.world.Peer(), Processes: noProcesses{}, Console: noConsole{},
 		Migration:      Migration{PeerURI: fake.URI, Parallel: 2},
 		Limits:         Limits{Shutdown: time.Minute, Handshake: 10 * time.Second, Silence: 100 * time.Millisecond, Clients: 3 * time.Second},
 		ParallelStarts: 4, CrashLimit: 5, CrashWindow: time.Minute,
@@ -177,6 +178,30 @@ func (n *labNode) kill() {
 	n.mu.Unlock()
 	cancel()
 	<-done
+}
+
+// slowSight lets a test act between the hypervisor's answer and its arrival.
+type slowSight struct {
+	hypervisor.Hypervisor
+	n *labNode
+}
+
+func (h slowSight) Lookup(ctx context.Context, uuid string) (hypervisor.Domain, error) {
+	d, err := h.Hypervisor.Lookup(ctx, uuid)
+	h.n.mu.Lock()
+	sighted := h.n.sighted
+	h.n.mu.Unlock()
+	if sighted != nil {
+		sighted(d)
+	}
+	return d, err
+}
+
+// onSight has fn called with what the hypervisor says of a guest, before the daemon hears it.
+func (n *labNode) onSight(fn func(d hypervisor.Domain)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.sighted = fn
 }
 
 func (n *labNode) onStep(fn func(uuid string, a Action)) {

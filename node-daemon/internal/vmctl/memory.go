@@ -58,6 +58,12 @@ func (m *memory) with(uuid string, fn func(g *guest)) {
 	fn(g)
 }
 
+// sending reports whether a transfer of the guest is under way in this daemon.
+func (m *memory) sending(uuid string) (is bool) {
+	m.with(uuid, func(g *guest) { is = g.sending != nil })
+	return is
+}
+
 func (m *memory) forget(uuid string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

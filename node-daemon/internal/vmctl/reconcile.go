@@ -87,6 +87,9 @@ func (c *Controller) look(ctx context.Context, uuid string) (*job, Seen, error) 
 	if j.w.VM != nil {
 		j.name = j.w.VM.Name
 	}
+	// A transfer may end between the answer and a look at the memory: the guest that is
+	// described then is one that was not sent yet. The end has it looked at again.
+	sending := c.memory.sending(uuid)
 	if j.domain, err = c.o.Hypervisor.Lookup(ctx, uuid); err != nil {
 		return nil, Seen{}, err
 	}
@@ -95,7 +98,7 @@ func (c *Controller) look(ctx context.Context, uuid string) (*job, Seen, error) 
 	}
 	now := time.Now()
 	seen := c.memory.seen(uuid, j.w.VM, c.o.Limits, now)
-	seen.Domain = j.domain
+	seen.Domain, seen.Sending = j.domain, seen.Sending || sending
 	if j.domain.State == hypervisor.Absent && j.w.Claim.Holds(j.host.Node) {
 		// The scan costs milliseconds, so it is made only where the answer counts.
 		gone, err := c.o.Processes.Gone(uuid)
