@@ -66,7 +66,12 @@ func (n *node) coord() coord.Options {
 }
 
 // run is the daemon's life.
-func (n *node) run(ctx context.Context) error { return n.registrar.Run(ctx, n.work) }
+func (n *node) run(ctx context.Context) error {
+	group := service.Group{Log: n.fleet.o.Logger}
+	group.Add("guests", service.RunFunc(n.vms.Watch))
+	group.Add("registration", service.RunFunc(func(ctx context.Context) error { return n.registrar.Run(ctx, n.work) }))
+	return group.Run(ctx)
+}
 
 func (n *node) work(ctx context.Context, s *liveness.Session) error {
 	cancel := n.host.Subscribe(func(hypervisor.Event) { n.registrar.GuestsChanged() })

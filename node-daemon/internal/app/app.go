@@ -83,6 +83,7 @@ func serve(ctx context.Context, c *config.Node, stdout io.Writer) error {
 	if c.Functions.Hypervisor {
 		group.Add("libvirt", driver)    // guests are looked at through it until the last moment
 		group.Add("console", d.console) // saves what is left when the VMs are let go
+		group.Add("guests", service.RunFunc(d.vms.Watch))
 	}
 	if d.networks != nil {
 		d.networks.add(&group)

@@ -132,13 +132,21 @@ func New(o Options) *Controller {
 	return c
 }
 
-// Run works for as long as the session lasts. Guests go on when it returns.
+// Watch notes what happens to the guests until ctx ends. It outlasts sessions: a guest that
+// was sent or ended while there was none is not one that ended unseen.
+func (c *Controller) Watch(ctx context.Context) error {
+	cancel := c.o.Hypervisor.Subscribe(c.event)
+	defer cancel()
+	<-ctx.Done()
+	return nil
+}
+
+// Run works for as long as the session lasts. Guests go on when it returns. Watch has to
+// run beside it.
 func (c *Controller) Run(ctx context.Context, s Session) error {
 	c.mu.Lock()
 	c.session = s
 	c.mu.Unlock()
-	cancel := c.o.Hypervisor.Subscribe(c.event)
-	defer cancel()
 	var loops sync.WaitGroup
 	loops.Go(func() { _ = c.queue.Run(ctx) })
 	loops.Go(func() { c.flushLoop(ctx) })

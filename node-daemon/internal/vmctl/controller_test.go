@@ -57,6 +57,9 @@ type labNode struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	c      *Controller
+
+	connect    func() (disconnect func()) // begins a session
+	disconnect func()
 }
 
 func newLab(t *testing.T, names ...string) *lab {
@@ -167,11 +170,27 @@ func (n *labNode) start() {
 		},
 	})
 	c, done := n.c, n.done
-	session := labSession{node: n.name, boot: n.boot, instance: model.NewID()}
-	go func() { defer close(done); _ = c.Run(ctx, session) }()
+	var life sync.WaitGroup
+	life.Go(func() { _ = c.Watch(ctx) })
+	n.connect = func() (disconnect func()) {
+		ctx, cancel := context.WithCancel(ctx)
+		over := make(chan struct{})
+		session := labSession{node: n.name, boot: n.boot, instance: model.NewID()}
+		life.Go(func() { defer close(over); _ = c.Run(ctx, session) })
+		return func() { cancel(); <-over }
+	}
+	n.disconnect = n.connect()
+	go func() { <-ctx.Done(); life.Wait(); close(done) }()
 }
 
-// kill ends the instance as a lost session would: nothing is handed over.
+// between calls fn while the living daemon has no session.
+func (n *labNode) between(fn func()) {
+	n.disconnect()
+	fn()
+	n.disconnect = n.connect()
+}
+
+// kill ends the instance: nothing is handed over.
 func (n *labNode) kill() {
 	n.mu.Lock()
 	cancel, done := n.cancel, n.done

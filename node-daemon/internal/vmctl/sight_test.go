@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/parallelvirtualcluster/pvc/common/cluster"
+	"github.com/parallelvirtualcluster/pvc/common/model"
 	"github.com/parallelvirtualcluster/pvc/common/view"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/hypervisor"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/hypervisor/fake"
@@ -68,4 +69,22 @@ func TestASightFromBeforeTheTransferDoesNotFailIt(t *testing.T) {
 		t.Errorf("the guest was started %d times", n)
 	}
 	l.neverTwice()
+}
+
+// TestAGuestThatEndsWhileTheSessionIsLostHasNotEndedUnseen: the daemon lives on.
+func TestAGuestThatEndsWhileTheSessionIsLostHasNotEndedUnseen(t *testing.T) {
+	l := newLab(t, "hv1")
+	uuid := l.define("web1", "hv1", "")
+	l.state("web1", "start")
+	l.runsOn(uuid, "hv1")
+	node := l.nodes["hv1"]
+	node.between(func() {
+		if !l.world.Host("hv1").PowerOff(uuid) {
+			t.Fatal("it does not power itself off")
+		}
+	})
+	l.until("it is stopped, as the guest wanted", func(s *view.Snapshot) bool {
+		vm, _ := s.VM(uuid)
+		return vm.State == model.VMStop && vm.Claim == nil
+	})
 }
