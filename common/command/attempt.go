@@ -33,12 +33,20 @@ type claim struct {
 // attempt claims a command and carries it out. nil says that there is nothing more to do
 // for this host now; an error, that it is to be tried again.
 func (w *Worker) attempt(ctx context.Context, c *Command) error {
+	if toRefuse(w.Session.Node(), c) {
+		return w.refuse(ctx, c, errs.Conflictf("nothing was done: only host %s can do it, and its daemon is not connected", c.Node))
+	}
 	if e := c.Executor; e != nil {
 		if e.Client == "" {
 			return fmt.Errorf("host %s has claimed the command without naming its Ceph client, which cannot be fenced then", e.Node)
 		}
 		if err := w.Fence(ctx, e.Client); err != nil {
 			return fmt.Errorf("fence the Ceph client %s of the earlier executor on host %s: %w", e.Client, e.Node, err)
+		}
+	}
+	if c.Executor == nil {
+		if err := w.reserved(c); err != nil {
+			return w.refuse(ctx, c, err)
 		}
 	}
 	client, err := w.Client(ctx)
@@ -104,6 +112,7 @@ func (k *claim) take(ctx context.Context) error {
 	} else {
 		txn.Absent(schema.Command(id, schema.CommandResult))
 		txn.Set(schema.Command(id, schema.CommandExecutor), executor, k.c.ExecutorVersion)
+		k.w.keepLost(&txn, k.c)
 	}
 	txn.CreateEphemeral(schema.CommandBy(id, k.executor.By), nil)
 	err := k.w.commit(ctx, txn)

@@ -43,7 +43,8 @@ type Result struct {
 
 // Submit puts a request into the queue, or joins the same one: one that is unfinished
 // or, with a key, has ended within the hour. Arguments that do not pass are errs.Invalid, a key
-// that was used for something else is errs.Conflict. Too many commands, or no connection
+// that was used for something else is errs.Conflict, as is the name of a pool that a lost
+// executor reserves. Too many commands, or no connection
 // to ZooKeeper, are errs.Unavailable: nothing was changed. errs.Unknown says that
 // ZooKeeper's answer is missing; the same request again joins what may be there.
 func (q *Queue) Submit(ctx context.Context, r Request) (Handle, error) {
@@ -57,7 +58,7 @@ func (q *Queue) Submit(ctx context.Context, r Request) (Handle, error) {
 		}
 		var joined *Command
 		var txn coord.Txn
-		q.view.Read(func(s *view.Snapshot) { joined, txn, err = q.admit(s, c, data) })
+		q.view.Read(func(s *view.Snapshot) { joined, txn, err = q.admit(s, c, data, r.Args) })
 		if err != nil || joined != nil {
 			return handleOf(joined), err
 		}
@@ -86,13 +87,16 @@ func handleOf(c *Command) Handle {
 }
 
 // admit decides what becomes of a request: it joins another, or a transaction puts it in.
-func (q *Queue) admit(s *view.Snapshot, c *Command, data []byte) (joined *Command, txn coord.Txn, err error) {
+func (q *Queue) admit(s *view.Snapshot, c *Command, data []byte, args Args) (joined *Command, txn coord.Txn, err error) {
 	old, there := s.Command(c.ID)
 	if there && old.Identity != c.Identity {
 		return nil, txn, errs.Conflictf("the idempotency key %q belongs to another request (%s)", model.Clip(c.Key), old.Verb)
 	}
 	if there && (!old.Finished() || c.Key != "") {
 		return old, txn, nil
+	}
+	if err := checkReserved(s, c.Nonce, args); err != nil {
+		return nil, txn, err
 	}
 	if s.UnfinishedCommands() >= maxUnfinished {
 		return nil, txn, errs.Unavailablef("too many commands: %d have not ended yet, nothing was changed", maxUnfinished)

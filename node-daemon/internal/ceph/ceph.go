@@ -24,6 +24,10 @@ type Cluster interface {
 	// each of them is errs.Unavailable and does nothing, so that work which somebody else
 	// has taken over, after fencing those clients, is not continued under new ones.
 	As(clients []string) Calls
+	// Ended returns nil when nothing that was begun as those clients is under way any more,
+	// which takes as long as Ceph and ctx allow. While they are this daemon's, and not fenced,
+	// it is errs.Conflict: more may begin. Clients of other daemons are unknown, and so nil.
+	Ended(ctx context.Context, clients []string) error
 	// Close ends all connections. It does not wait for calls that hang.
 	Close()
 }

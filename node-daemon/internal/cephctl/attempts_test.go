@@ -180,6 +180,7 @@ func loseExecutors(t *testing.T, step string) {
 		h.stop()
 		rescue.stop()
 		rescue.session.client.Close()
+		l.register(model.NewID(), name, l.zoo.Addrs()) // another daemon: no name stays reserved
 		if after := l.keys(schema.Ceph); !slices.Equal(before, after) {
 			t.Errorf("%s: the lost executor changed records: %v, then %v", d.args.Verb(), before, after)
 		}
@@ -226,6 +227,74 @@ func TestAReCreatedImageIsSafeFromTheFirstRemoval(t *testing.T) {
 		v, ok := s.Volume("vms", "a")
 		return ok && v.Stats != nil && v.Stats.ID == again.ID
 	})
+}
+
+// TestAPoolMadeAnewIsSafeFromALateRemoval: the executor of a pool's removal freezes after its
+// look and before its command for the monitor, which a fence does not stop. The name is not
+// given away before it has gone on.
+func TestAPoolMadeAnewIsSafeFromALateRemoval(t *testing.T) {
+	for _, args := range []command.Args{command.PoolRemove{Pool: "vms"}, command.PoolAdd{Pool: "new", PGs: 8}} {
+		t.Run(string(args.Verb()), func(t *testing.T) { t.Parallel(); goOnLate(t, args) })
+	}
+}
+
+func goOnLate(t *testing.T, args command.Args) {
+	l := newLab(t)
+	world, hosts, clients := l.fakeHosts("hv1", "hv2")
+	l.must(command.PoolAdd{Pool: "vms", PGs: 8})
+	var again command.Args = command.PoolAdd{Pool: "vms", PGs: 16}
+	method := fake.RemovePool
+	if args.Verb() == command.VerbPoolAdd { // removed again by the user, it must not come back
+		again, method = command.PoolRemove{Pool: "new"}, fake.CreatePool
+	}
+	reached := hosts[0].hold("sending")
+	clients[0].BeforeSending(method, func(string) { hosts[0].step("sending") })
+	sent, err := l.queue.Submit(t.Context(), command.Request{Args: args, Node: "hv1", Any: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reach(t, "the command for the monitor", reached)
+	hosts[0].proxy.Stall()
+	if _, err := l.queue.Wait(t.Context(), sent); err != nil {
+		t.Fatal(err)
+	}
+	do := func() error {
+		_, err := l.queue.Do(t.Context(), command.Request{Args: again, Node: "hv2"})
+		return err
+	}
+	if err := do(); !errs.Is(err, errs.Conflict) || !contains(err, "is reserved") {
+		t.Fatalf("while it is frozen: %v", err)
+	}
+
+	hosts[0].proxy.Flow()
+	reach(t, "the end of its registration", hosts[0].session.Lost())
+	// The same process registers while its late command is still to be sent.
+	anew := l.hostAs(hosts[0].session.instance, "hv1", clients[0])
+	if err := do(); !errs.Is(err, errs.Conflict) || !contains(err, "is reserved") {
+		t.Fatalf("before it was sent: %v", err)
+	}
+	hosts[0].openGates()
+	hosts[0].stop()
+	l.until(l.view, "the name is free", func(s *view.Snapshot) bool { c, ok := s.Command(sent.ID); return ok && len(c.Lost) == 0 })
+	if err := do(); err != nil {
+		t.Error(err)
+	}
+	anew.stop()
+	pools, err := clients[1].Pools(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"vms 16"}
+	if args.Verb() == command.VerbPoolAdd {
+		want = []string{"vms 8"}
+	}
+	var got []string
+	for _, p := range pools {
+		got = append(got, fmt.Sprint(p.Name, " ", p.PGs))
+	}
+	if !slices.Equal(got, want) || len(world.Blocklisted()) == 0 {
+		t.Errorf("pools %v, want %v", got, want)
+	}
 }
 
 // TestUnavailableIsOnlyWhatChangedNothing: once an attempt has begun to change something,

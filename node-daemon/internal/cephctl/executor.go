@@ -17,7 +17,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/cephctl/osd"
 )
 
-// Executor does what commands say. Its Client, Fence, Execute and Long are for a
+// Executor does what commands say. Its Client, Fence, Quiet, Execute and Long are for a
 // [command.Worker].
 type Executor struct {
 	Cluster ceph.Cluster
@@ -52,6 +52,12 @@ func (e *Executor) Fence(ctx context.Context, client string) error {
 		err = e.Cluster.Fence(ctx, clients)
 	}
 	return err
+}
+
+// Quiet returns nil when nothing that this daemon has begun as the Ceph clients of a claim
+// is under way any more.
+func (e *Executor) Quiet(ctx context.Context, client string) error {
+	return e.Cluster.Ended(ctx, strings.Split(client, clientSeparator))
 }
 
 // Long tells the commands that may take minutes.
