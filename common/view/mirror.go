@@ -313,11 +313,21 @@ func (m *Mirror) Children(ctx context.Context, path string) ([]string, error) {
 
 // Get reads a value that is not mirrored, through the session of its group.
 func (m *Mirror) Get(ctx context.Context, path string) ([]byte, error) {
-	if m.isLost() {
-		return nil, errs.Unavailablef("no connection to ZooKeeper")
-	}
-	data, _, err := m.clients[m.shard(m.o.Group(path))].Get(ctx, path)
+	data, _, err := m.get(ctx, path)
 	return data, err
+}
+
+// Version is Get for the version of the data.
+func (m *Mirror) Version(ctx context.Context, path string) (int32, error) {
+	_, st, err := m.get(ctx, path)
+	return st.Version, err
+}
+
+func (m *Mirror) get(ctx context.Context, path string) ([]byte, coord.Stat, error) {
+	if m.isLost() {
+		return nil, coord.Stat{}, errs.Unavailablef("no connection to ZooKeeper")
+	}
+	return m.clients[m.shard(m.o.Group(path))].Get(ctx, path)
 }
 
 func (m *Mirror) shard(group string) int {

@@ -1,7 +1,9 @@
 package storagefaults
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -63,11 +65,17 @@ func continueLate(t *testing.T, tag, step string) {
 		}
 	}
 	taken := agree(t, reconciled)
+	var waiting []call // until it is known what the stopped one may still do
 	for i, a := range list {
 		if wrong := a.done(before, taken); wrong != "" {
 			t.Errorf("%s was not taken over: %s", a.verb, wrong)
 		}
 		for _, c := range anew[i] {
+			if a.verb == "pool_remove" && claimed(step) {
+				isReserved(t, c)
+				waiting = append(waiting, c)
+				continue
+			}
 			c.do(t)
 		}
 	}
@@ -81,12 +89,89 @@ func continueLate(t *testing.T, tag, step string) {
 	release()
 	goOn()
 	ready(t)
-	if d := cmp.Diff(users, agree(t, reconciled)); d != "" {
+	for _, c := range waiting {
+		whenFree(t, c)
+	}
+	after := agree(t, reconciled)
+	for range waiting {
+		users.Pools["pr"+tag] = after.Pools["pr"+tag]
+	}
+	if d := cmp.Diff(users, after); d != "" {
 		t.Errorf("what the user made (-) is not what there is (+):\n%s", d)
 	}
 	for _, c := range calls { // and the result stays that of the first
 		if r := result(t, c); !r.OK {
 			t.Errorf("%v: %+v", c, r)
 		}
+	}
+}
+
+// claimed reports whether an executor that is lost at a step has a command in its hands.
+func claimed(step string) bool {
+	return step != command.StepBeforeClaim && step != command.StepFinished
+}
+
+// isReserved sends a call about a pool whose name is.
+func isReserved(t testing.TB, c call) {
+	t.Helper()
+	got, err := c.untilAnswered(bounded(t))
+	must(t, err)
+	if got.status != http.StatusNotExtended || !strings.Contains(got.text, "is reserved: host") {
+		t.Errorf("%v: %d %s", c, got.status, got.text)
+	}
+}
+
+// whenFree repeats a call about a pool until its name is not reserved any more.
+func whenFree(t testing.TB, c call) {
+	t.Helper()
+	within(t, deadline, fmt.Sprint(c, " is done"), func() string {
+		got, err := c.untilAnswered(bounded(t))
+		must(t, err)
+		if got.status == http.StatusOK {
+			return ""
+		}
+		if !strings.Contains(got.text, "is reserved") {
+			t.Fatalf("%v: %d %s", c, got.status, got.text)
+		}
+		return got.text
+	})
+}
+
+// TestALateCommandForAMonitorHitsNoPoolMadeAnew stops an executor between its look and its
+// command, which the monitor takes from a fenced client too, until the command was taken over
+// and the user wants another pool of that name.
+func TestALateCommandForAMonitorHitsNoPoolMadeAnew(t *testing.T) {
+	ready(t)
+	addPool("late-rm").do(t)
+	for _, tc := range []struct {
+		name, gate  string
+		late, again call
+		there       bool // in the end
+	}{
+		{"late-rm", "ceph-osd-pool-delete", removePool("late-rm"), addPool("late-rm"), true},
+		{"late-add", "ceph-osd-pool-create", addPool("late-add"), removePool("late-add"), false},
+	} {
+		t.Run(tc.gate, func(t *testing.T) {
+			ready(t)
+			h := primary(t)
+			reached, release := gate(t, h, tc.gate)
+			wait := all(t, []call{tc.late})
+			reached()
+			goOn := pause(t, h)
+			sessionOver(t, h)
+			if got := wait()[0]; got.status != http.StatusOK {
+				t.Fatalf("taken over: %d %s", got.status, got.text)
+			}
+			before := agree(t, reconciled)
+			isReserved(t, tc.again)
+			release()
+			goOn()
+			whenFree(t, tc.again)
+			ready(t)
+			now := agree(t, reconciled)
+			if (now.Pools[tc.name] != "") != tc.there {
+				t.Errorf("pools %v, before the late command %v", now.Pools, before.Pools)
+			}
+		})
 	}
 }
