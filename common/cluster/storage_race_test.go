@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/parallelvirtualcluster/pvc/common/cluster"
+	"github.com/parallelvirtualcluster/pvc/common/errs"
 	"github.com/parallelvirtualcluster/pvc/testbed/compat"
 )
 
@@ -70,4 +71,35 @@ func (w *world) takenAndNamed(t *testing.T) bool {
 		named = named || strings.HasSuffix(path, "/rbdlist") && data == "vms/a"
 	}
 	return taken && named
+}
+
+// TestAnAPIThatIsLateTakesNoVolumeAwayThatAVMNames although it does not know the VM's
+// document yet.
+//
+// decision: writable volumes
+func TestAnAPIThatIsLateTakesNoVolumeAwayThatAVMNames(t *testing.T) {
+	for what, take := range map[string]deed{
+		"removed":  of(removeVolume, cluster.RemoveVolume{Pool: "vms", Volume: "a"}),
+		"renamed":  of(modifyVolume, cluster.ModifyVolume{Pool: "vms", Volume: "a", Name: "c"}),
+		"shrunk":   of(modifyVolume, cluster.ModifyVolume{Pool: "vms", Volume: "a", Size: "1G", Force: true}),
+		"its pool": of(removePool, cluster.RemovePool{Pool: "vms"}),
+	} {
+		for how, name := range map[string]deed{
+			"defined": define(cluster.DefineVM{XML: document("web2", web2, device(rbd, "vms/a"))}),
+			"changed": modify(document("web1", web1, device(rbd, "vms/a")), false),
+		} {
+			t.Run(what+", "+how, func(t *testing.T) {
+				w := newWorld(t)
+				w.write(t, hosts(), stored(), vm("stop", "hv1"))
+				sync(t, w.v)
+				late := w.late(t)
+				if _, err := name(t.Context(), w.rules); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := begunOnly(take)(t.Context(), late); !errs.Is(err, errs.Conflict) || w.takenAndNamed(t) {
+					t.Errorf("%v", err)
+				}
+			})
+		}
+	}
 }
