@@ -135,7 +135,8 @@ type ImageCalls interface {
 	// other clients have it open (EBUSY) it is errs.Conflict. librbd removes by name: the
 	// id is looked up right before, see RenameImage. progress may be nil; it is called
 	// with objects done and in total, from another goroutine, and must not block. A removal that was
-	// broken off can be repeated.
+	// broken off is finished by a repetition, which is the only call that finds such an image by its
+	// id; lists have it, too, unless another image has got its name.
 	RemoveImage(ctx context.Context, pool, id string, progress func(done, total uint64)) error
 	// Snapshots returns the snapshots of an image, oldest first.
 	Snapshots(ctx context.Context, pool, imageID string) ([]Snapshot, error)

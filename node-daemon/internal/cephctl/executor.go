@@ -23,9 +23,9 @@ type Executor struct {
 	Cluster ceph.Cluster
 	// View holds the records: view.StorageHost or more.
 	View *view.View
-	// Users returns the VMs whose documents name a volume of a pool, as sentences'
-	// subjects ("VM web1"), by the volume's name.
-	Users func(ctx context.Context, pool string) (map[string][]string, error)
+	// Users returns the VMs whose documents name a volume, or any of the pool if volume is
+	// empty, as sentences' subjects ("VM web1"), by the volume's name.
+	Users func(ctx context.Context, pool, volume string) (map[string][]string, error)
 	// OSDs makes and removes those of this host.
 	OSDs   *osd.Host
 	Logger *slog.Logger

@@ -29,13 +29,13 @@ func (e *electing) Children(context.Context, string) ([]string, coord.Stat, erro
 
 func TestAnElectionOfZooKeeperFailsNoCommand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		if users, err := Users(&electing{refusals: 3})(t.Context(), "vms"); err != nil || len(users) > 0 {
+		if users, err := Users(&electing{refusals: 3})(t.Context(), "vms", "a"); err != nil || len(users) > 0 {
 			t.Errorf("%v, %v", users, err)
 		}
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Users(&electing{refusals: 3})(ctx, "vms"); !errs.Is(err, errs.Unavailable) {
+	if _, err := Users(&electing{refusals: 3})(ctx, "vms", "a"); !errs.Is(err, errs.Unavailable) {
 		t.Errorf("when the command is given up: %v", err)
 	}
 }
