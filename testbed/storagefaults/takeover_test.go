@@ -1,6 +1,7 @@
 package storagefaults
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/parallelvirtualcluster/pvc/common/command"
+	"github.com/parallelvirtualcluster/pvc/common/schema"
 )
 
 // TestAnExecutorThatContinuesLateLeavesWhatUsersMadeMeanwhile stops an executor until its
@@ -27,10 +29,17 @@ func TestAnExecutorThatContinuesLateLeavesWhatUsersMadeMeanwhile(t *testing.T) {
 	}
 }
 
-// again are the verbs of which a late repetition would hit something else, and what
-// the user makes in its place.
+// again are the verbs with what the user makes in place of their objects meanwhile: a late
+// repetition would hit that, or bring back what was removed.
 func again(tag string) (list []act, anew [][]call) {
 	user := map[string][]call{
+		"volume_add":      {remove("add" + tag), add("add"+tag, "12M")},
+		"snapshot_add":    {removeSnapshot("snap"+tag, "s"), snapshot("snap"+tag, "s")},
+		"pool_add":        {removePool("pa" + tag), addPool("pa" + tag)},
+		"osd_out":         {mark("0", "in")},
+		"osd_in":          {mark("3", "out")},
+		"osd_set":         {option("unset", "noscrub")},
+		"osd_unset":       {option("set", "nodeep-scrub")},
 		"volume_remove":   {add("rm"+tag, "12M")},
 		"pool_remove":     {addPool("pr" + tag)},
 		"snapshot_remove": {snapshot("unsnap"+tag, "s")},
@@ -66,20 +75,23 @@ func continueLate(t *testing.T, tag, step string) {
 	}
 	taken := agree(t, reconciled)
 	var waiting []call // until it is known what the stopped one may still do
+	flagsDone(t)
 	for i, a := range list {
-		if wrong := a.done(before, taken); wrong != "" {
-			t.Errorf("%s was not taken over: %s", a.verb, wrong)
+		if a.done != nil {
+			if wrong := a.done(before, taken); wrong != "" {
+				t.Errorf("%s was not taken over: %s", a.verb, wrong)
+			}
+		}
+		if strings.HasPrefix(a.verb, "pool_") && claimed(step) {
+			isReserved(t, anew[i][0])
+			waiting = append(waiting, anew[i]...)
+			continue
 		}
 		for _, c := range anew[i] {
-			if a.verb == "pool_remove" && claimed(step) {
-				isReserved(t, c)
-				waiting = append(waiting, c)
-				continue
-			}
 			c.do(t)
 		}
 	}
-	users := agree(t, reconciled)
+	users, flags := agree(t, reconciled), flagsNow(t)
 	for _, what := range []string{pool + "/rm" + tag, pool + "/name" + tag, pool + "/size" + tag} {
 		if was := before.Images[what]; id(users.Images[what]) == id(was) || users.Images[what] == "" {
 			t.Fatalf("%s is no other image: %q, was %q", what, users.Images[what], was)
@@ -93,8 +105,11 @@ func continueLate(t *testing.T, tag, step string) {
 		whenFree(t, c)
 	}
 	after := agree(t, reconciled)
-	for range waiting {
-		users.Pools["pr"+tag] = after.Pools["pr"+tag]
+	if len(waiting) > 0 { // made since
+		users.Pools["pr"+tag], users.Pools["pa"+tag] = after.Pools["pr"+tag], after.Pools["pa"+tag]
+	}
+	if now := flagsNow(t); now != flags {
+		t.Errorf("flags %s, the user left %s", now, flags)
 	}
 	if d := cmp.Diff(users, after); d != "" {
 		t.Errorf("what the user made (-) is not what there is (+):\n%s", d)
@@ -103,6 +118,49 @@ func continueLate(t *testing.T, tag, step string) {
 		if r := result(t, c); !r.OK {
 			t.Errorf("%v: %+v", c, r)
 		}
+	}
+}
+
+// TestALongRemovalThatIsFrozenHalfWayIsFinishedByAnother stops the executor while objects of
+// an image go; the user makes a volume of that name before it continues.
+func TestALongRemovalThatIsFrozenHalfWayIsFinishedByAnother(t *testing.T) {
+	ready(t)
+	// Without an object map each of its 262,144 objects is asked for.
+	tool(t, "rbd", "create", "--size", "1G", "--object-size", "4K", "--image-feature", "layering,exclusive-lock", pool+"/long")
+	was := agree(t, reconciled).Images[pool+"/long"]
+	c := remove("long")
+	c.key = "long"
+	h := primary(t)
+	wait := all(t, []call{c})
+	var at struct{ Current, Total int64 }
+	within(t, deadline, "it is half-way", func() string {
+		data := znode(t, commandOf(c)+"/progress")
+		if data != "" {
+			must(t, json.Unmarshal([]byte(data), &at))
+		}
+		return same("begun", fmt.Sprint(at.Current > 0 && at.Current < at.Total), "true")
+	})
+	goOn := pause(t, h)
+	if znode(t, commandOf(c)+"/"+schema.CommandResult) != "" {
+		t.Fatal("it had ended before it was stopped")
+	}
+	sessionOver(t, h)
+	if got := wait()[0]; got.status != http.StatusOK {
+		t.Fatalf("%d %s", got.status, got.text)
+	}
+	t.Logf("stopped at %d of %d", at.Current, at.Total)
+	add("long", "12M").do(t)
+	users := agree(t, reconciled)
+	if now := users.Images[pool+"/long"]; id(now) == id(was) || now == "" {
+		t.Fatalf("image %q, was %q", now, was)
+	}
+	goOn()
+	ready(t)
+	if d := cmp.Diff(users, agree(t, reconciled)); d != "" {
+		t.Errorf("what the user made (-) is not what there is (+):\n%s", d)
+	}
+	if loose := remains(t, pool); len(loose) > 0 {
+		t.Errorf("%d objects are left, such as %s", len(loose), loose[0])
 	}
 }
 
