@@ -184,7 +184,7 @@ func loseExecutors(t *testing.T, step string) {
 		h.stop()
 		rescue.stop()
 		rescue.session.client.Close()
-		l.register(model.NewID(), name, l.zoo.Addrs()) // another daemon: no name stays reserved
+		l.removeNode(name) // then no name stays reserved
 		if after := l.keys(schema.Ceph); !slices.Equal(before, after) {
 			t.Errorf("%s: the lost executor changed records: %v, then %v", d.args.Verb(), before, after)
 		}
@@ -231,6 +231,43 @@ func TestAReCreatedImageIsSafeFromTheFirstRemoval(t *testing.T) {
 		v, ok := s.Volume("vms", "a")
 		return ok && v.Stats != nil && v.Stats.ID == again.ID
 	})
+}
+
+// TestAnAttemptDoesNotGoOnUnderAnotherConnection: while the executor is frozen, other work of its
+// daemon has replaced the connection that was fenced. What the user has removed meanwhile
+// does not come back.
+func TestAnAttemptDoesNotGoOnUnderAnotherConnection(t *testing.T) {
+	l := newLab(t)
+	_, hosts, clients := l.fakeHosts("hv1", "hv2")
+	l.must(command.PoolAdd{Pool: "vms", PGs: 8})
+	reached := hosts[0].hold("within")
+	clients[0].Before(fake.CreateImage, func(string) { hosts[0].step("within") })
+	sent, err := l.queue.Submit(t.Context(), command.Request{Args: command.VolumeAdd{Pool: "vms", Volume: "a", Size: 8 * mib}, Node: "hv1", Any: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reach(t, "the creation", reached)
+	hosts[0].proxy.Stall()
+	if _, err := l.queue.Wait(t.Context(), sent); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.queue.Do(t.Context(), command.Request{Args: command.VolumeRemove{Pool: "vms", Volume: "a"}, Node: "hv2"}); err != nil {
+		t.Fatal(err)
+	}
+	old, err := clients[0].Clients(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now, err := clients[0].Clients(t.Context()); err != nil || !slices.Equal(old, now) {
+		t.Fatalf("its clients are %v, then %v, %v", old, now, err)
+	}
+	hosts[0].proxy.Flow()
+	hosts[0].openGates()
+	reach(t, "the end of its registration", hosts[0].session.Lost())
+	hosts[0].stop()
+	if images, err := clients[1].Images(t.Context(), "vms"); err != nil || len(images) > 0 {
+		t.Errorf("it came back: %+v, %v", images, err)
+	}
 }
 
 // TestAHalfRemovedImageIsRemovedAndNothingElse: its data goes with the second attempt, or, where

@@ -163,6 +163,17 @@ func (l *lab) register(instance, name string, servers []string) *session {
 	return s
 }
 
+// removeNode forgets a host whose registration has ended.
+func (l *lab) removeNode(name string) {
+	l.t.Helper()
+	txn := new(coord.Txn)
+	for _, key := range []string{schema.NodeDaemonMode, schema.NodeDaemonState, schema.NodeSession} {
+		txn.Delete(schema.Node(name, key), coord.AnyVersion)
+	}
+	l.commit(txn.Delete(schema.Node(name), coord.AnyVersion))
+	l.until(l.view, name+" is removed", func(s *view.Snapshot) bool { _, there := s.Node(name); return !there })
+}
+
 // hold makes the host stop at a step; the channel says that it has.
 func (h *host) hold(step string) (reached <-chan struct{}) {
 	h.mu.Lock()
