@@ -382,6 +382,45 @@ func goOnLate(t *testing.T, args command.Args) {
 	}
 }
 
+// TestTheRecordOfAnotherObjectStays: a later attempt finds that its own object is gone, and
+// that the name belongs to something else by now.
+func TestTheRecordOfAnotherObjectStays(t *testing.T) {
+	l := newLab(t)
+	_, hosts, clients := l.fakeHosts("hv1")
+	l.must(command.PoolAdd{Pool: "vms", PGs: 8})
+	l.must(command.VolumeAdd{Pool: "vms", Volume: "a", Size: 8 * mib})
+	l.must(command.SnapshotAdd{Pool: "vms", Volume: "a", Snapshot: "s"})
+	image, err := clients[0].Image(t.Context(), "vms", "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		args command.Args
+		note note
+	}{
+		{command.VolumeRemove{Pool: "vms", Volume: "a"}, note{Image: "other"}},
+		{command.SnapshotRemove{Pool: "vms", Volume: "a", Snapshot: "s"}, note{Image: "other", Snapshot: image.Snapshots[0].ID}},
+		{command.SnapshotRemove{Pool: "vms", Volume: "a", Snapshot: "s"}, note{Image: image.ID, Snapshot: 99}},
+		{command.PoolRemove{Pool: "vms"}, note{Pool: 99}},
+	} {
+		task := bareTask(clients[0])
+		task.Number, task.note = 2, &tc.note
+		out, err := task.run(t.Context(), tc.args)
+		if err != nil {
+			t.Errorf("%s: %v", tc.args.Verb(), err)
+			continue
+		}
+		hosts[0].view.Read(func(s *view.Snapshot) {
+			if txn, err := out.Records(s); err != nil || len(txn.Ops) > 0 {
+				t.Errorf("%s with %+v changes records of others: %+v, %v", tc.args.Verb(), tc.note, txn.Ops, err)
+			}
+		})
+	}
+	if again, err := clients[0].Image(t.Context(), "vms", "a"); err != nil || len(again.Snapshots) != 1 {
+		t.Errorf("%+v, %v", again, err)
+	}
+}
+
 // TestUnavailableIsOnlyWhatChangedNothing: once an attempt has begun to change something,
 // the next one finds out.
 func TestUnavailableIsOnlyWhatChangedNothing(t *testing.T) {
