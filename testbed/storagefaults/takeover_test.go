@@ -124,9 +124,12 @@ func continueLate(t *testing.T, tag, step string) {
 // TestALongRemovalThatIsFrozenHalfWayIsFinishedByAnother stops the executor while objects of
 // an image go; the user makes a volume of that name before it continues.
 func TestALongRemovalThatIsFrozenHalfWayIsFinishedByAnother(t *testing.T) {
+	if !long {
+		t.Skip("a minute: PVC_TEST_LONG=1; the short form is HalfRemovedImageIsFinishedByItsID of ceph/rados")
+	}
 	ready(t)
-	// Without an object map each of its 262,144 objects is asked for.
-	tool(t, "rbd", "create", "--size", "1G", "--object-size", "4K", "--image-feature", "layering,exclusive-lock", pool+"/long")
+	// Without an object map each of its 32,768 objects is asked for.
+	tool(t, "rbd", "create", "--size", "128M", "--object-size", "4K", "--image-feature", "layering,exclusive-lock", pool+"/long")
 	was := agree(t, reconciled).Images[pool+"/long"]
 	c := remove("long")
 	c.key = "long"
@@ -210,6 +213,9 @@ func TestALateCommandForAMonitorHitsNoPoolMadeAnew(t *testing.T) {
 		{"late-add", "ceph-osd-pool-create", addPool("late-add"), removePool("late-add"), false},
 	} {
 		t.Run(tc.gate, func(t *testing.T) {
+			if !long && !tc.there {
+				t.Skip("PVC_TEST_LONG=1; the other one is the dangerous one")
+			}
 			ready(t)
 			h := primary(t)
 			reached, release := gate(t, h, tc.gate)
