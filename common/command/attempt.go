@@ -11,6 +11,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/errs"
 	"github.com/parallelvirtualcluster/pvc/common/model"
 	"github.com/parallelvirtualcluster/pvc/common/schema"
+	"github.com/parallelvirtualcluster/pvc/common/view"
 )
 
 // requestTimeout bounds a single request to ZooKeeper.
@@ -34,7 +35,7 @@ type claim struct {
 // for this host now; an error, that it is to be tried again.
 func (w *Worker) attempt(ctx context.Context, c *Command) error {
 	if toRefuse(w.Session.Node(), c) {
-		return w.refuse(ctx, c, errs.Conflictf("nothing was done: only host %s can do it, and its daemon is not connected", c.Node))
+		return w.refuseForAbsent(ctx, c)
 	}
 	if e := c.Executor; e != nil {
 		if e.Client == "" {
@@ -74,6 +75,31 @@ func (w *Worker) attempt(ctx context.Context, c *Command) error {
 	}
 	w.Step(StepClaimed)
 	return k.carryOut(ctx)
+}
+
+// absentLooks is after how many looks in a row, with growing pauses, a host is not waited for
+// any more: 16 s. One that is started anew is away for seconds.
+const absentLooks = 6
+
+// refuseForAbsent answers a command of a host that stays away.
+func (w *Worker) refuseForAbsent(ctx context.Context, c *Command) error {
+	w.mu.Lock()
+	looks := w.failed[c.Nonce]
+	w.mu.Unlock()
+	if looks < absentLooks {
+		return errs.Unavailablef("only host %s can do it, and its daemon is not connected", c.Node)
+	}
+	short, cancel := context.WithTimeout(ctx, syncTimeout)
+	defer cancel()
+	if err := w.View.Sync(short); err != nil {
+		return err
+	}
+	there := false
+	w.View.Read(func(s *view.Snapshot) { there = alive(s, c.Node) })
+	if there {
+		return nil
+	}
+	return w.refuse(ctx, c, errs.Conflictf("nothing was done: only host %s can do it, and its daemon is not connected", c.Node))
 }
 
 // refuse answers a command that nobody has begun, because this host cannot.

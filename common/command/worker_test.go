@@ -38,9 +38,10 @@ func TestEveryErrorOfTheExecutorReachesTheClientWithItsKindAndText(t *testing.T)
 	}
 }
 
-// TestWhatOnlyAnAbsentHostCanDoFailsAtOnce: a command of which nobody knows whether the
-// host will ever be back is refused by those that are there.
-func TestWhatOnlyAnAbsentHostCanDoFailsAtOnce(t *testing.T) {
+// TestWhatOnlyAnAbsentHostCanDoFails: a command of which nobody knows whether the host will
+// ever be back is refused by those that are there, after a while in which it may be started anew.
+func TestWhatOnlyAnAbsentHostCanDoFails(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, 1)
 	l.register("hv1", l.zoo.Addrs(), sessionTime).client.Close()
 	handle := l.submit(Request{Args: volume("a"), Node: "hv1"})
@@ -50,6 +51,12 @@ func TestWhatOnlyAnAbsentHostCanDoFailsAtOnce(t *testing.T) {
 	}
 	if notes := l.world.events(""); len(notes) > 0 {
 		t.Errorf("%v", notes)
+	}
+
+	handle = l.submit(Request{Args: volume("b"), Node: "hv1"})
+	hv1 := l.host("hv1", nil)
+	if _, err := l.wait(handle); err != nil || len(l.world.events("by "+hv1.name)) != 1 {
+		t.Errorf("when it is back: %v, %v", err, l.world.events(""))
 	}
 }
 
