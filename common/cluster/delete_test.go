@@ -122,6 +122,31 @@ func TestVolumesGoWithTheirVMUnlessAnotherOneNamesThem(t *testing.T) {
 	}
 }
 
+// TestTheVolumesOfADeletedVMGoEvenIfNobodyWaits: the API ends right after the VM's records
+// are gone, and no host is there to execute anything.
+//
+// decision: `delete_disks`
+func TestTheVolumesOfADeletedVMGoEvenIfNobodyWaits(t *testing.T) {
+	w := newWorld(t)
+	w.write(t, hosts(), pool("vms"), volume("vms", "a"), volume("vms", "b"),
+		vm("stop", "hv1", "rbdlist", "vms/a,vms/b", "xml", document("web1", web1, device(rbd, "vms/a")+device(rbd, "vms/b"))))
+	sync(t, w.v)
+	ctx, end := context.WithCancel(t.Context())
+	end()
+	if _, err := deletion(true)(ctx, w.rules); err == nil || !strings.Contains(err.Error(), "it goes on") {
+		t.Errorf("%v", err)
+	}
+	if left := w.tree(t).Below("/domains/" + web1).Paths(); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	w.executes(t, "hv1")
+	coordtest.Eventually(t, "both volumes are gone", func() bool {
+		_, a := coordtest.Data(t, w.client, "/ceph/volumes/vms/a")
+		_, b := coordtest.Data(t, w.client, "/ceph/volumes/vms/b")
+		return !a && !b
+	})
+}
+
 // decision: `delete_disks`
 func TestNothingIsRemovedWhileAVolumeHasSnapshots(t *testing.T) {
 	w := newWorld(t)

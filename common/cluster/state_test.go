@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/parallelvirtualcluster/pvc/common/cluster"
+	"github.com/parallelvirtualcluster/pvc/common/coord/coordtest"
 	"github.com/parallelvirtualcluster/pvc/common/errs"
 	"github.com/parallelvirtualcluster/pvc/testbed/compat"
 )
@@ -23,6 +24,37 @@ func forced(want string) deed {
 
 // becomes is the change of the one key that a state request writes.
 func becomes(want string) compat.Tree { return compat.Tree{"/domains/" + web1 + "/state": want} }
+
+// waited is becomes for a VM that could not be started yet.
+func waited(want string) compat.Tree {
+	return join(becomes(want), compat.Tree{"/domains/" + web1 + "/failedreason": ""})
+}
+
+// without is a tree of hosts and one that lacks keys.
+func without(tree compat.Tree, keys ...string) compat.Tree {
+	tree = join(hosts(), tree)
+	for _, key := range keys {
+		delete(tree, key)
+	}
+	return tree
+}
+
+// TestAVMThatWaitsIsStoppedWithoutAReasonThatComesLate: its host writes it between the look
+// of the API and its change.
+//
+// decision: stop
+func TestAVMThatWaitsIsStoppedWithoutAReasonThatComesLate(t *testing.T) {
+	w := newWorld(t)
+	w.reset(t, hosts(), vm("start", "hv1"))
+	late := w.late(t)
+	w.set(t, "/domains/"+web1+"/failedreason", "not started yet: no monitor")
+	if _, err := state("stop")(t.Context(), late); !errs.Is(err, errs.Conflict) {
+		t.Errorf("%v", err)
+	}
+	if now, _ := coordtest.Data(t, w.client, "/domains/"+web1+"/state"); now != "start" {
+		t.Errorf("state %s", now)
+	}
+}
 
 // decision: start
 // decision: shutdown
@@ -59,6 +91,10 @@ func TestStatesFollowTheTable(t *testing.T) {
 		"forced shutdown is stop":       {given: runs("start"), do: forced("shutdown"), says: "stopping", writes: becomes("stop")},
 		"forced shutdown of a shutdown": {given: runs("shutdown"), do: forced("shutdown"), writes: becomes("stop")},
 
+		"stop of one that waits":      {given: on("start", "failedreason", "not started yet: no monitor"), do: state("stop"), writes: waited("stop")},
+		"shutdown of one that waits":  {given: on("start", "failedreason", "not started yet: no monitor"), do: state("shutdown"), writes: waited("shutdown")},
+		"stop keeps another reason":   {given: on("start", "failedreason", "it crashed"), do: state("stop"), writes: becomes("stop")},
+		"stop where the key is not":   {given: without(vm("start", "hv1"), "/domains/"+web1+"/gen-1", "/domains/"+web1+"/failedreason"), do: state("stop"), writes: becomes("stop")},
 		"restart of a running one":    {given: runs("start"), do: state("restart"), says: "restarting", writes: becomes("restart")},
 		"restart of a stopped one":    {given: on("stop"), do: state("restart"), no: true, kind: errs.Conflict, says: "state stop"},
 		"restart of a failed one":     {given: on("failed"), do: state("restart"), no: true, kind: errs.Conflict, says: "state failed"},

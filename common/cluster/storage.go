@@ -69,19 +69,17 @@ func (c *Cluster) begin(ctx context.Context, by Caller, args command.Args, check
 	if err != nil {
 		return Begun{}, err
 	}
-	if !joins {
-		var where place
-		c.o.View.Read(func(s *view.Snapshot) { where, err = check(s) })
-		if err != nil {
-			return Begun{}, err
-		}
-		r.Node, r.Any = where.node, where.any
+	var h command.Handle
+	var on string
+	if joins {
+		h, err = c.commands.Submit(ctx, r)
+	} else {
+		h, on, err = c.submit(ctx, r, check)
 	}
-	h, err := c.commands.Submit(ctx, r)
 	if err != nil {
 		return Begun{}, err
 	}
-	b := Begun{Handle: h, Verb: args.Verb(), Node: r.Node}
+	b := Begun{Handle: h, Verb: args.Verb(), Node: on}
 	if t, err := c.commands.Task(h.ID); err == nil && t.RunsOn != "" {
 		b.Node = t.RunsOn
 	}

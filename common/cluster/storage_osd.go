@@ -71,8 +71,9 @@ type RemoveOSD struct {
 	Force bool
 }
 
-// RemoveOSD checks the request and begins it. The host of the disk does it; another one
-// does what can be done without the disk when that host is gone.
+// RemoveOSD checks the request and begins it. The host of the disk does it, and no other;
+// while its daemon is away that is errs.Conflict. An OSD of a host that is none of the
+// cluster's, or has no storage, is for any host to look at.
 func (c *Cluster) RemoveOSD(ctx context.Context, r RemoveOSD) (Begun, error) {
 	id, err := model.ParseOSDID(r.OSD)
 	if err != nil {
@@ -86,11 +87,15 @@ func (c *Cluster) RemoveOSD(ctx context.Context, r RemoveOSD) (Begun, error) {
 		if err != nil {
 			return place{}, err
 		}
-		where, err := anyHost(s)
-		if n, ok := s.Node(o.Node); ok && n.HasStorage() && err == nil {
-			where.node = o.Node
+		n, ok := s.Node(o.Node)
+		switch {
+		case !ok || !n.HasStorage():
+			return anyHost(s)
+		case !n.Running():
+			return place{}, errs.Conflictf("OSD %d was not removed: its disk is in host %s, whose daemon is in state %s; the OSD can be marked out, and removed when that host is back",
+				o.ID, o.Node, n.EffectiveDaemonState())
 		}
-		return where, err
+		return place{node: o.Node}, nil
 	})
 }
 

@@ -94,6 +94,8 @@ func TestStorageRequestsThatCannotBeGrantedChangeNothing(t *testing.T) {
 		"a weight of nothing":           refuse(hosts(), osdOn("hv1", "/dev/sdc", "0"), errs.Invalid, `value "weight": weight 0`),
 		"a weight below nothing":        refuse(hosts(), osdOn("hv1", "/dev/sdc", "-1"), errs.Invalid, `"-1"`),
 		"removal of an unknown OSD":     refuse(hosts(), awaited(removeOSD, cluster.RemoveOSD{OSD: "osd.4"}), errs.NotFound, `"osd.4"`),
+		"removal of a dead node's OSD":  refuse(join(node("hv1", "dead", ""), node("hv2")), awaited(removeOSD, cluster.RemoveOSD{OSD: "3"}), errs.Conflict, `its disk is in host hv1, whose daemon is in state dead`),
+		"removal where pvcd ends":       refuse(join(node("hv1", "daemonstate", "shutdown"), node("hv2")), awaited(removeOSD, cluster.RemoveOSD{OSD: "3"}), errs.Conflict, `in state shutdown`),
 		"removal of no OSD":             refuse(hosts(), awaited(removeOSD, cluster.RemoveOSD{OSD: "osd"}), errs.Invalid, `"osd"`),
 		"an unknown OSD in":             refuse(hosts(), of(setOSDState, cluster.SetOSDState{OSD: "30", In: true}), errs.NotFound, `"30"`),
 		"an OSD with a zero too many":   refuse(hosts(), of(setOSDState, cluster.SetOSDState{OSD: "03"}), errs.Invalid, `"03"`),

@@ -20,6 +20,7 @@ import (
 type disks struct {
 	remove []*model.Volume
 	keep   []string // volumes that stay, each with the reason
+	begun  []Begun  // the removals, once they are begun
 }
 
 // disksOf sorts the volumes of a VM. Nothing is removed if one of its own could not be.
@@ -73,28 +74,44 @@ func (c *Cluster) unclaimed(ctx context.Context, d disks) error {
 	return nil
 }
 
-// removeDisks has the volumes of a VM that is gone removed. All removals are begun before
-// the first is waited for, so that who hangs up then does not keep the others from it.
-func (c *Cluster) removeDisks(ctx context.Context, d disks) (removed, failed []string) {
-	begun := make([]Begun, len(d.remove))
-	problems := make([]error, len(d.remove))
-	for i, v := range d.remove {
-		args := command.VolumeRemove{Pool: v.Pool, Volume: v.Name}
-		begun[i], problems[i] = c.begin(ctx, Caller{}, args, func(s *view.Snapshot) (place, error) {
-			if err := unused(s, v, "removed"); err != nil {
-				return place{}, err
-			}
-			return anyHost(s)
-		})
-	}
-	for i, v := range d.remove {
-		if problems[i] == nil {
-			_, problems[i] = c.WaitFor(ctx, begun[i])
+// enqueue adds the removal of the volumes to the transaction that removes their VM: what is
+// gone then is not forgotten. since is the version of /domains with which they were looked at.
+func (d *disks) enqueue(s *view.Snapshot, queue *command.Queue, txn *coord.Txn, since int32) error {
+	d.begun = nil
+	for _, v := range d.remove {
+		where, err := anyHost(s)
+		if err != nil {
+			return err
 		}
-		if name := "rbd " + quote(v.FullName()); problems[i] == nil {
+		args := command.VolumeRemove{Pool: v.Pool, Volume: v.Name}
+		h, err := queue.Add(s, txn, command.Request{Args: args, Node: where.node, Any: where.any, With: namedSince(takenAway(args), since)})
+		if err != nil {
+			return err
+		}
+		d.begun = append(d.begun, Begun{Handle: h, Verb: args.Verb(), Node: where.node})
+	}
+	return nil
+}
+
+// shown waits until the view shows the removals, which were begun in the transaction of a VM.
+func (c *Cluster) shown(ctx context.Context, d disks) error {
+	paths := []string{schema.Commands}
+	for _, b := range d.begun {
+		paths = append(paths, schema.Command(b.Handle.ID))
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.o.CommitTimeout)
+	defer cancel()
+	return c.o.View.Refresh(ctx, paths...)
+}
+
+// removals waits for the end of the removals of the volumes of a VM that is gone.
+func (c *Cluster) removals(ctx context.Context, d disks) (removed, failed []string) {
+	for i, v := range d.remove {
+		_, err := c.WaitFor(ctx, d.begun[i])
+		if name := "rbd " + quote(v.FullName()); err == nil || errs.Is(err, errs.NotFound) { // by somebody else meanwhile
 			removed = append(removed, name)
 		} else {
-			failed = append(failed, name+": "+problems[i].Error())
+			failed = append(failed, name+": "+err.Error())
 		}
 	}
 	return removed, failed
@@ -122,39 +139,4 @@ func lockable(s *view.Snapshot, spec *domxml.Spec) error {
 		}
 	}
 	return nil
-}
-
-// settled refuses a document with a volume that is about to get another name or to go. Who
-// begins that later finds the VM that names it.
-func settled(s *view.Snapshot, spec *domxml.Spec) error {
-	names := domxml.RBDList(spec)
-	if len(names) == 0 {
-		return nil
-	}
-	for _, c := range s.Commands() {
-		if c.Finished() {
-			continue
-		}
-		args, err := command.ParseArgs(c)
-		if err != nil {
-			continue // no host executes it
-		}
-		if i := slices.IndexFunc(names, func(name string) bool { return takesAway(args, name) }); i >= 0 {
-			return errs.Conflictf("volume %q cannot be used: %s of it is under way", names[i], c.Verb)
-		}
-	}
-	return nil
-}
-
-// takesAway reports whether a volume is not there any more after a command.
-func takesAway(args command.Args, full string) bool {
-	switch a := args.(type) {
-	case command.VolumeRemove:
-		return a.Pool+"/"+a.Volume == full
-	case command.VolumeRename:
-		return a.Pool+"/"+a.Volume == full
-	case command.PoolRemove:
-		return strings.HasPrefix(full, a.Pool+"/")
-	}
-	return false
 }

@@ -23,17 +23,16 @@ func (c *Cluster) DefineVM(ctx context.Context, r DefineVM) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	needs, err := c.resources(ctx, spec)
+	release, err := c.defineAlone(ctx)
 	if err != nil {
-		return Answer{}, err
+		return Answer{}, fmt.Errorf("VM %q was not defined: %w", spec.Name, err)
 	}
-	select {
-	case c.defining <- struct{}{}:
-		defer func() { <-c.defining }()
-	case <-ctx.Done():
-		return Answer{}, errs.Unavailablef("VM %q was not defined: %w", spec.Name, ctx.Err())
-	}
+	defer release()
 	for range attempts {
+		needs, err := c.resources(ctx, spec) // before the look at everything else
+		if err != nil {
+			return Answer{}, err
+		}
 		since, err := c.allDefined(ctx)
 		if err != nil {
 			return Answer{}, err
@@ -131,6 +130,7 @@ type resources struct {
 	missing map[string]string
 	remark  string
 	network bool // it needs a network of ours
+	volumes bool // it needs volumes
 }
 
 // resources looks up the networks and volumes a document names. Bridges that are not
@@ -154,7 +154,10 @@ func (c *Cluster) resources(ctx context.Context, spec *domxml.Spec) (resources, 
 		case "rbd":
 			pool, volume, ok := strings.Cut(d.Name, "/")
 			ok = ok && plainName(pool) && plainName(volume)
-			r.need(schema.Ceph+"/volumes/"+pool+"/"+volume, fmt.Sprintf("volume %q does not exist", model.Clip(d.Name)), ok)
+			missing := fmt.Sprintf("volume %q does not exist", model.Clip(d.Name))
+			r.need(schema.PoolVolumes(pool), missing, ok)
+			r.need(schema.Volume(pool, volume), missing, ok)
+			r.volumes = true
 		case "file", "block":
 			if d.Name != "" {
 				local = append(local, d.Type+" "+quote(d.Name))
@@ -177,15 +180,21 @@ func (r *resources) need(path, missing string, valid bool) {
 	}
 }
 
+// present finds out whether all is there, and of volumes the version that tells whether they
+// were taken away since.
 func (c *Cluster) present(ctx context.Context, r resources) error {
-	for _, op := range r.checks.Ops {
+	for i, op := range r.checks.Ops {
 		if op.Path == "" {
 			return errs.Invalidf("%s", r.missing[""])
 		}
-		if _, err := c.o.View.Fetch(ctx, op.Path); errors.Is(err, coord.ErrNoNode) {
+		version, err := c.o.View.Version(ctx, op.Path)
+		switch {
+		case errors.Is(err, coord.ErrNoNode):
 			return errs.Conflictf("%s", r.missing[op.Path])
-		} else if err != nil {
+		case err != nil:
 			return err
+		case strings.HasPrefix(op.Path, schema.CephVolumes+"/"):
+			r.checks.Ops[i].Version = version
 		}
 	}
 	return nil
@@ -241,11 +250,23 @@ func (c *Cluster) ModifyVM(ctx context.Context, r ModifyVM) (Answer, error) {
 	if err := c.o.Policy.Check(r.XML); err != nil {
 		return Answer{}, errs.New(errs.Invalid, "%w", err)
 	}
-	needs, err := c.resources(ctx, spec)
-	if err != nil {
-		return Answer{}, err
+	for n := range attempts {
+		needs, err := c.resources(ctx, spec) // before the look at everything else
+		if err != nil {
+			return Answer{}, err
+		}
+		if needs.volumes || n > 0 {
+			if _, err := c.allDefined(ctx); err != nil {
+				return Answer{}, err
+			}
+		}
+		answer, err := c.change(ctx, false, func(s *view.Snapshot) (plan, error) { return modify(s, r, spec, needs) })
+		var collided *coord.TxnError
+		if !errors.As(err, &collided) {
+			return answer, err
+		}
 	}
-	return c.change(ctx, false, func(s *view.Snapshot) (plan, error) { return modify(s, r, spec, needs) })
+	return Answer{}, errs.Conflictf("VM %q was not changed: it, or what it names, is changed by others all the time", r.VM)
 }
 
 func modify(s *view.Snapshot, r ModifyVM, spec *domxml.Spec, needs resources) (plan, error) {
@@ -272,8 +293,8 @@ func modify(s *view.Snapshot, r ModifyVM, spec *domxml.Spec, needs resources) (p
 	if err := usable(s, spec); err != nil {
 		return plan{}, err
 	}
-	p := plan{about: schema.VM(vm.UUID), missing: needs.missing}
-	if needs.network { // whoever removes a network has looked at all documents
+	p := plan{about: schema.VM(vm.UUID), missing: needs.missing, once: true}
+	if needs.network || needs.volumes { // whoever removes one of them has looked at all documents
 		p.txn.Set(schema.Domains, nil, coord.AnyVersion)
 	}
 	p.txn.Append(needs.checks)

@@ -25,9 +25,9 @@ type DeleteVM struct {
 const deletionTimeout = time.Minute
 
 // DeleteVM stops the guest, waits until its host confirms that it is gone, and then
-// removes the records and, if asked, the volumes that no other VM names. A VM whose host
-// does not answer is left as it is. What is begun goes on when ctx ends; only the waiting
-// for the volumes does not.
+// removes the records and, if asked, the volumes that no other VM names: the removals are
+// begun in the transaction that removes the VM. A VM whose host does not answer is left as it is. What is begun
+// goes on when ctx ends; only the waiting for the volumes does not.
 func (c *Cluster) DeleteVM(ctx context.Context, r DeleteVM) (Answer, error) {
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.o.DeleteTimeout+deletionTimeout)
 	defer cancel()
@@ -42,7 +42,10 @@ func (c *Cluster) DeleteVM(ctx context.Context, r DeleteVM) (Answer, error) {
 	if err != nil || !r.DeleteDisks {
 		return answer, err
 	}
-	removed, failed := c.removeDisks(ctx, d)
+	if err := c.shown(ctx, d); err != nil {
+		return Answer{}, fmt.Errorf("%s; its volumes are being removed: %w", answer.Message, err)
+	}
+	removed, failed := c.removals(ctx, d)
 	for _, list := range []struct {
 		what  string
 		names []string
@@ -92,9 +95,22 @@ func (c *Cluster) stopToDelete(ctx context.Context, r DeleteVM) (uuid string, d 
 }
 
 // removeRecords deletes a stopped VM in one transaction, whatever keys it has. With its
-// disks it tells which volumes it named in that moment.
+// disks it begins the removal of the volumes that it names in that moment.
 func (c *Cluster) removeRecords(ctx context.Context, uuid string, withDisks bool) (answer Answer, d disks, err error) {
+	if withDisks {
+		release, err := c.defineAlone(ctx)
+		if err != nil {
+			return Answer{}, d, err
+		}
+		defer release()
+	}
+	var since int32
 	for range attempts {
+		if withDisks {
+			if since, err = c.allDefined(ctx); err != nil {
+				return Answer{}, d, err
+			}
+		}
 		names, err := c.o.View.FetchChildren(ctx, schema.VM(uuid))
 		if errors.Is(err, coord.ErrNoNode) {
 			return Answer{}, d, errs.NotFoundf("the VM was deleted by somebody else meanwhile")
@@ -107,13 +123,20 @@ func (c *Cluster) removeRecords(ctx context.Context, uuid string, withDisks bool
 					return plan{}, err
 				}
 			}
-			return remove(s, uuid, names, d)
+			p, err := remove(s, uuid, names, d)
+			if err != nil || !withDisks {
+				return p, err
+			}
+			p.once = true // what names its volumes has to be looked at again
+			return p, d.enqueue(s, c.commands, &p.txn, since)
 		})
-		if !errors.Is(err, coord.ErrNotEmpty) {
+		var collided *coord.TxnError
+		again := errors.As(err, &collided) && (withDisks || errors.Is(err, coord.ErrNotEmpty))
+		if !again {
 			return answer, d, err
 		}
 	}
-	return Answer{}, d, errs.Conflictf("keys are added to the VM all the time, it was not removed")
+	return Answer{}, d, errs.Conflictf("it changes, or other VMs are changed, all the time: the VM was not removed")
 }
 
 func remove(s *view.Snapshot, uuid string, names []string, d disks) (plan, error) {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/parallelvirtualcluster/pvc/common/coord"
 	"github.com/parallelvirtualcluster/pvc/common/errs"
@@ -63,6 +64,8 @@ func setState(s *view.Snapshot, vm *model.VM, want model.VMState) (plan, error) 
 			return plan{}, err
 		}
 		clearFailure(&p.txn, vm)
+	} else {
+		clearWaiting(&p.txn, vm)
 	}
 	same(&p.txn, vm)
 	index(&p.txn, s, vm.Node, vm.UUID)
@@ -81,6 +84,18 @@ func clearFailure(t *coord.Txn, vm *model.VM) {
 	}
 	if vm.Crashes > 0 {
 		t.Delete(schema.VM(vm.UUID, schema.VMCrashes), coord.AnyVersion)
+	}
+}
+
+// clearWaiting forgets why a VM was not started yet, as it is not to be started any more.
+// Its host may be about to write that.
+func clearWaiting(t *coord.Txn, vm *model.VM) {
+	path := schema.VM(vm.UUID, schema.VMFailedReason)
+	switch {
+	case strings.HasPrefix(vm.FailedReason, model.NotStarted):
+		t.Set(path, nil, vm.Versions.FailedReason)
+	case vm.State == model.VMStart && vm.Claim == nil && vm.Gen != "": // not an old client's, which may lack the key
+		t.Check(path, vm.Versions.FailedReason)
 	}
 }
 

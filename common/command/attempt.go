@@ -11,6 +11,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/errs"
 	"github.com/parallelvirtualcluster/pvc/common/model"
 	"github.com/parallelvirtualcluster/pvc/common/schema"
+	"github.com/parallelvirtualcluster/pvc/common/view"
 )
 
 // requestTimeout bounds a single request to ZooKeeper.
@@ -33,12 +34,20 @@ type claim struct {
 // attempt claims a command and carries it out. nil says that there is nothing more to do
 // for this host now; an error, that it is to be tried again.
 func (w *Worker) attempt(ctx context.Context, c *Command) error {
+	if toRefuse(w.Session.Node(), c) {
+		return w.refuseForAbsent(ctx, c)
+	}
 	if e := c.Executor; e != nil {
 		if e.Client == "" {
 			return fmt.Errorf("host %s has claimed the command without naming its Ceph client, which cannot be fenced then", e.Node)
 		}
 		if err := w.Fence(ctx, e.Client); err != nil {
 			return fmt.Errorf("fence the Ceph client %s of the earlier executor on host %s: %w", e.Client, e.Node, err)
+		}
+	}
+	if c.Executor == nil {
+		if err := w.reserved(c); err != nil {
+			return w.refuse(ctx, c, err)
 		}
 	}
 	client, err := w.Client(ctx)
@@ -66,6 +75,31 @@ func (w *Worker) attempt(ctx context.Context, c *Command) error {
 	}
 	w.Step(StepClaimed)
 	return k.carryOut(ctx)
+}
+
+// absentLooks is after how many looks in a row, with growing pauses, a host is not waited for
+// any more: 16 s. One that is started anew is away for seconds.
+const absentLooks = 6
+
+// refuseForAbsent answers a command of a host that stays away.
+func (w *Worker) refuseForAbsent(ctx context.Context, c *Command) error {
+	w.mu.Lock()
+	looks := w.failed[c.Nonce]
+	w.mu.Unlock()
+	if looks < absentLooks {
+		return errs.Unavailablef("only host %s can do it, and its daemon is not connected", c.Node)
+	}
+	short, cancel := context.WithTimeout(ctx, syncTimeout)
+	defer cancel()
+	if err := w.View.Sync(short); err != nil {
+		return err
+	}
+	there := false
+	w.View.Read(func(s *view.Snapshot) { there = alive(s, c.Node) })
+	if there {
+		return nil
+	}
+	return w.refuse(ctx, c, errs.Conflictf("nothing was done: only host %s can do it, and its daemon is not connected", c.Node))
 }
 
 // refuse answers a command that nobody has begun, because this host cannot.
@@ -104,6 +138,7 @@ func (k *claim) take(ctx context.Context) error {
 	} else {
 		txn.Absent(schema.Command(id, schema.CommandResult))
 		txn.Set(schema.Command(id, schema.CommandExecutor), executor, k.c.ExecutorVersion)
+		k.w.keepLost(&txn, k.c)
 	}
 	txn.CreateEphemeral(schema.CommandBy(id, k.executor.By), nil)
 	err := k.w.commit(ctx, txn)

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 
+	"github.com/parallelvirtualcluster/pvc/common/coord"
 	"github.com/parallelvirtualcluster/pvc/common/errs"
 	"github.com/parallelvirtualcluster/pvc/common/model"
 	"github.com/parallelvirtualcluster/pvc/common/schema"
@@ -28,6 +29,9 @@ type Request struct {
 	Key string
 	// RequestID is for logs.
 	RequestID string
+	// With are operations that happen with the command, or neither does. They are left out
+	// when the request joins another.
+	With coord.Txn
 }
 
 // command is the request as a record, with an identity of its own.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/parallelvirtualcluster/pvc/common/coord"
 	"github.com/parallelvirtualcluster/pvc/common/coord/coordtest"
 	"github.com/parallelvirtualcluster/pvc/common/schema"
 	"github.com/parallelvirtualcluster/pvc/common/view"
@@ -116,6 +117,34 @@ func TestAReCreatedVolumeIsSafeFromTheFirstRemoval(t *testing.T) {
 		t.Errorf("the first executor went on as %v", l.world.events(""))
 	}
 	l.until(l.view, "the new record stays", func(s *view.Snapshot) bool { _, ok := s.Volume("vms", "a"); return ok })
+}
+
+// TestAResultIsBoundToTheRegistration: a host whose registration was deleted writes nothing,
+// though its session lives; another one finishes when that has ended, too.
+func TestAResultIsBoundToTheRegistration(t *testing.T) {
+	l := newLab(t, 1)
+	first := l.host("hv1", nil)
+	l.host("hv2", nil)
+	reached := first.hold(StepBeforeResult)
+	h := l.submit(Request{Args: volume("a"), Node: "hv1", Any: true})
+	reach(t, StepBeforeResult, reached)
+	l.commit(new(coord.Txn).Delete(schema.Node("hv1", schema.NodeSession, first.session.child), coord.AnyVersion))
+	first.openGates()
+	coordtest.Eventually(t, "the end of the attempt", func() bool {
+		first.worker.mu.Lock()
+		defer first.worker.mu.Unlock()
+		return !first.worker.active[h.Nonce]
+	})
+	if text, there := coordtest.Data(t, l.conn, schema.Command(h.ID, schema.CommandResult)); there {
+		t.Errorf("it has the result %s", text)
+	}
+	first.die()
+	if _, err := l.wait(h); err != nil {
+		t.Error(err)
+	}
+	if fences, made := l.world.events("fence"), l.world.events("create"); len(fences) != 1 || len(made) != 1 {
+		t.Errorf("%v", l.world.events(""))
+	}
 }
 
 // TestNothingIsTakenOverBeforeTheFence: as long as the client cannot be fenced, nobody

@@ -147,18 +147,31 @@ func (s *labSession) Check(t *coord.Txn) {
 // register opens a registered session.
 func (l *lab) register(name string, servers []string, timeout time.Duration) *labSession {
 	l.t.Helper()
-	s := &labSession{client: coordtest.Dial(l.t, servers, timeout, nil), node: name, id: model.NewID(), child: "session-boot-" + model.NewID()}
+	return l.registerAs(model.NewID(), name, servers, timeout)
+}
+
+// registerAs is register by a daemon of that instance.
+func (l *lab) registerAs(instance, name string, servers []string, timeout time.Duration) *labSession {
+	l.t.Helper()
+	s := &labSession{client: coordtest.Dial(l.t, servers, timeout, nil), node: name, id: instance, child: "session-boot-" + model.NewID()}
 	if _, there, err := l.conn.Exists(l.t.Context(), schema.Node(name)); err != nil {
 		l.t.Fatal(err)
 	} else if !there {
 		l.commit(new(coord.Txn).Create(schema.Node(name), nil).Create(schema.Node(name, schema.NodeDaemonMode), []byte("hypervisor")).
 			Create(schema.Node(name, schema.NodeDaemonState), []byte("run")).Create(schema.Node(name, schema.NodeSession), []byte("{}")))
 	}
-	txn := new(coord.Txn).CreateEphemeral(schema.Node(name, schema.NodeSession, s.child), nil)
+	txn := new(coord.Txn).CreateEphemeral(schema.Node(name, schema.NodeSession, s.child), nil).
+		Set(schema.Node(name, schema.NodeSession), fmt.Appendf(nil, `{"instance":%q}`, instance), coord.AnyVersion)
 	if _, err := s.client.Commit(l.t.Context(), *txn); err != nil {
 		l.t.Fatal(err)
 	}
 	return s
+}
+
+// again starts another daemon of a host.
+func (l *lab) again(h *host, change func(w *Worker)) *host {
+	l.t.Helper()
+	return l.startAs(model.NewID(), h.name, sessionTime, change)
 }
 
 // host starts a host; change may set fields of its worker.
@@ -175,8 +188,13 @@ func (l *lab) brittle(name string) *host {
 
 func (l *lab) start(name string, timeout time.Duration, change func(w *Worker)) *host {
 	l.t.Helper()
+	return l.startAs(model.NewID(), name, timeout, change)
+}
+
+func (l *lab) startAs(instance, name string, timeout time.Duration, change func(w *Worker)) *host {
+	l.t.Helper()
 	h := &host{l: l, name: name, proxy: coordtest.NewProxy(l.t, l.zoo.Addrs()), gates: map[string]*gate{}, done: make(chan struct{})}
-	h.session = l.register(name, h.proxy.Addrs(), timeout)
+	h.session = l.registerAs(instance, name, h.proxy.Addrs(), timeout)
 	h.view = l.open(h.proxy.Addrs(), view.StorageHost, 1, timeout)
 	h.worker = &Worker{Session: h.session, View: h.view, Client: h.connection, Fence: h.fence, Execute: h.execute, Step: h.step, Grace: 100 * time.Millisecond}
 	if change != nil {

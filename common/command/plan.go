@@ -22,12 +22,18 @@ func plan(me string, all []*Command, alive func(node string) bool, keysOf func(*
 }
 
 // mayExecute reports whether a command is without an executor and this host's to begin,
-// or to take over.
+// to take over, or to refuse.
 func mayExecute(me string, c *Command, alive func(node string) bool) bool {
 	if c.By != "" {
 		return false
 	}
-	return c.Node == me || c.Node == "" || c.Cancel != "" || c.Any && !alive(c.Node)
+	return c.Node == me || c.Node == "" || c.Cancel != "" || !alive(c.Node) && (c.Any || c.Executor == nil)
+}
+
+// toRefuse reports whether a command that this host may begin is for another one alone,
+// which is not there. It might come back after years, when nobody wants it any more.
+func toRefuse(me string, c *Command) bool {
+	return c.Executor == nil && c.Node != me && c.Node != "" && !c.Any
 }
 
 // keySet is a set of keys; a key also stands for those below it.

@@ -41,7 +41,7 @@ func TestPlan(t *testing.T) {
 		{"whoever", "1:a", "1"},
 		{"this host's", "1:a@me 2:b@me+", "1 2"},
 		{"another living host's", "1:a@other 2:b@other+", ""},
-		{"a dead host's", "1:a@dead 2:b@dead+", "2"},
+		{"a dead host's", "1:a@dead 2:b@dead+ 3:c@dead!c", "1 2"},
 		{"claimed and finished ones", "1:a!c 2:b!f 3:c", "3"},
 		{"lost ones", "1:a!l 2:b@me!l 3:c@dead!l 4:d@dead+!l 5:e@other+!l", "1 2 4"},
 		{"cancelled ones of a lost executor are everybody's", "1:a@dead!lx 2:b@other!lx 3:c@other!cx", "1 2"},

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/parallelvirtualcluster/pvc/common/coord"
@@ -33,6 +34,7 @@ func (p *Purger) Run(ctx context.Context) error {
 	seen := map[string]time.Time{} // by nonce
 	for {
 		changed := p.View.Changed()
+		p.forgetEnded(ctx)
 		due, next := p.due(seen, time.Now())
 		for _, c := range due {
 			if !p.remove(ctx, c) {
@@ -62,7 +64,9 @@ func (p *Purger) Run(ctx context.Context) error {
 // seen is kept by nonce; commands that are gone are forgotten.
 func (p *Purger) due(seen map[string]time.Time, now time.Time) (due []*Command, next time.Duration) {
 	var all []*Command
-	p.View.Read(func(s *view.Snapshot) { all = s.Commands() })
+	p.View.Read(func(s *view.Snapshot) {
+		all = slices.DeleteFunc(s.Commands(), func(c *Command) bool { return suspect(s, c) != nil }) // they reserve names
+	})
 	next = time.Hour
 	there := make(map[string]bool, len(all))
 	for _, c := range all {
@@ -100,16 +104,42 @@ func (p *Purger) keep(c *Command) time.Duration {
 	return keep
 }
 
+// forgetEnded deletes what is kept of lost executors whose processes are known to be gone:
+// a host that is away again later does not reserve anything anew.
+func (p *Purger) forgetEnded(ctx context.Context) {
+	var over []coord.Txn
+	p.View.Read(func(s *view.Snapshot) {
+		for _, c := range s.Commands() {
+			for _, lost := range c.Lost {
+				if ended(s, lost) {
+					over = append(over, forget(c, lost))
+				}
+			}
+		}
+	})
+	for _, gone := range over {
+		var txn coord.Txn
+		p.Session.Check(&txn)
+		p.commit(ctx, *txn.Append(gone), "cannot end the reservation of a name")
+	}
+}
+
 // remove deletes a command as it was seen; false if that has to be tried again.
 func (p *Purger) remove(ctx context.Context, c *Command) bool {
 	var txn coord.Txn
 	p.Session.Check(&txn)
 	remove(&txn, c)
+	return p.commit(ctx, txn, "cannot remove a finished command")
+}
+
+// commit reports whether a transaction went well. One that does not fit any more is looked
+// at again.
+func (p *Purger) commit(ctx context.Context, txn coord.Txn, failure string) bool {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	_, err := p.Session.Client().Commit(ctx, txn)
 	if err != nil && !errs.Is(err, errs.Conflict) && p.Logger != nil {
-		p.Logger.Warn("cannot remove a finished command", "command", c.ID, "err", err)
+		p.Logger.Warn(failure, "err", err)
 	}
 	return err == nil
 }

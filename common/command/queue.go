@@ -3,6 +3,8 @@ package command
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,7 +45,9 @@ type Result struct {
 
 // Submit puts a request into the queue, or joins the same one: one that is unfinished
 // or, with a key, has ended within the hour. Arguments that do not pass are errs.Invalid, a key
-// that was used for something else is errs.Conflict. Too many commands, or no connection
+// that was used for something else is errs.Conflict, as is what refuses the operations that go
+// with it (a *coord.TxnError), as is the name of a pool that a lost
+// executor reserves. Too many commands, or no connection
 // to ZooKeeper, are errs.Unavailable: nothing was changed. errs.Unknown says that
 // ZooKeeper's answer is missing; the same request again joins what may be there.
 func (q *Queue) Submit(ctx context.Context, r Request) (Handle, error) {
@@ -57,15 +61,15 @@ func (q *Queue) Submit(ctx context.Context, r Request) (Handle, error) {
 		}
 		var joined *Command
 		var txn coord.Txn
-		q.view.Read(func(s *view.Snapshot) { joined, txn, err = q.admit(s, c, data) })
+		q.view.Read(func(s *view.Snapshot) { joined, txn, err = q.admit(s, c, data, r.Args) })
 		if err != nil || joined != nil {
 			return handleOf(joined), err
 		}
-		err = q.view.Commit(ctx, schema.Command(c.ID), txn)
+		err = q.view.Commit(ctx, schema.Command(c.ID), *txn.Append(r.With))
 		if errs.Is(err, errs.Unknown) && q.arrived(ctx, c) {
 			err = nil
 		}
-		if !errs.Is(err, errs.Conflict) {
+		if !errs.Is(err, errs.Conflict) || refuses(r.With, err) {
 			break
 		}
 		if rerr := q.view.Refresh(ctx, schema.Commands, schema.Command(c.ID)); rerr != nil {
@@ -78,6 +82,29 @@ func (q *Queue) Submit(ctx context.Context, r Request) (Handle, error) {
 	return handleOf(c), nil
 }
 
+// refuses reports whether a transaction was refused by one of these operations.
+func refuses(these coord.Txn, err error) bool {
+	var refused *coord.TxnError
+	return errors.As(err, &refused) && slices.ContainsFunc(these.Ops, func(op coord.Op) bool { return op.Path == refused.Op.Path })
+}
+
+// Add adds to a transaction what puts a request into the queue: the command is there with all
+// the rest or not at all, whatever becomes of who commits it. It gets a key of its own and joins no
+// other. The errors are those of Submit.
+func (q *Queue) Add(s *view.Snapshot, txn *coord.Txn, r Request) (Handle, error) {
+	r.Key = model.NewID()
+	c, data, err := r.command()
+	if err != nil {
+		return Handle{}, err
+	}
+	_, put, err := q.admit(s, c, data, r.Args)
+	if err != nil {
+		return Handle{}, err
+	}
+	txn.Append(put).Append(r.With)
+	return handleOf(c), nil
+}
+
 func handleOf(c *Command) Handle {
 	if c == nil {
 		return Handle{}
@@ -86,13 +113,16 @@ func handleOf(c *Command) Handle {
 }
 
 // admit decides what becomes of a request: it joins another, or a transaction puts it in.
-func (q *Queue) admit(s *view.Snapshot, c *Command, data []byte) (joined *Command, txn coord.Txn, err error) {
+func (q *Queue) admit(s *view.Snapshot, c *Command, data []byte, args Args) (joined *Command, txn coord.Txn, err error) {
 	old, there := s.Command(c.ID)
 	if there && old.Identity != c.Identity {
 		return nil, txn, errs.Conflictf("the idempotency key %q belongs to another request (%s)", model.Clip(c.Key), old.Verb)
 	}
 	if there && (!old.Finished() || c.Key != "") {
 		return old, txn, nil
+	}
+	if err := checkReserved(s, c.Nonce, args); err != nil {
+		return nil, txn, err
 	}
 	if s.UnfinishedCommands() >= maxUnfinished {
 		return nil, txn, errs.Unavailablef("too many commands: %d have not ended yet, nothing was changed", maxUnfinished)

@@ -118,7 +118,6 @@ func TestAClientThatHangsUpEndsOnlyItsWaiting(t *testing.T) {
 
 func TestWhoWaitsForAHostHearsWhichAndACancelEndsIt(t *testing.T) {
 	l := newLab(t, 1)
-	l.host("hv1", nil)
 	handle := l.submit(Request{Args: OSDOut{3}, Node: "hv9"})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -212,12 +211,14 @@ func TestTheQueueHasLimits(t *testing.T) {
 
 func TestFinishedCommandsArePurgedInTheirTime(t *testing.T) {
 	l := newLab(t, 1)
-	l.host("hv1", nil)
+	h := l.host("hv1", nil)
 	for _, r := range []Request{{Args: volume("a")}, {Args: volume("b"), Key: "k"}} {
 		if _, err := l.wait(l.submit(r)); err != nil {
 			t.Fatal(err)
 		}
 	}
+	h.cancel()
+	reach(t, "the end of the worker", h.done)
 	waiting := l.submit(Request{Args: volume("c"), Node: "hv9"})
 	p := &Purger{Session: l.register("hv2", l.zoo.Addrs(), sessionTime), View: l.view, Unkeyed: time.Millisecond, Keyed: time.Hour}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -48,6 +48,10 @@ type Worker struct {
 	// client of this very host, of an earlier registration or of an attempt whose outcome
 	// is unknown: then the connection has to be replaced, and Client gives the new one.
 	Fence func(ctx context.Context, client string) error
+	// Quiet, if set, returns nil when nothing that this process has begun as that client is
+	// under way any more, nor can begin. The names of pools that lost executors of this
+	// process have reserved are free then; otherwise they are when it has ended.
+	Quiet func(ctx context.Context, client string) error
 	// Execute does what a command says. It acts only through the connection of
 	// Attempt.Client, and does not replace that by itself: an attempt that was fenced has
 	// to fail. Attempts after the first look at what the earlier ones may have done before
@@ -75,7 +79,7 @@ type Worker struct {
 	running     sync.WaitGroup
 
 	mu     sync.Mutex
-	active map[string]bool     // nonces of commands under way here, or put off
+	active map[string]bool     // nonces of commands under way here, or put off; By of executors to be released
 	keys   map[string][]string // by nonce
 	failed map[string]int      // attempts in a row that came to nothing, by nonce
 }
@@ -205,6 +209,7 @@ const relook = 10 * time.Second
 // that is earlier than a command it shows. Claims exclude each other by themselves. It
 // returns when to look again at the latest.
 func (w *Worker) look(ctx, work context.Context) time.Duration {
+	w.releaseOwn(work)
 	if len(w.ready()) == 0 {
 		return relook
 	}

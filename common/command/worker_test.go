@@ -38,6 +38,28 @@ func TestEveryErrorOfTheExecutorReachesTheClientWithItsKindAndText(t *testing.T)
 	}
 }
 
+// TestWhatOnlyAnAbsentHostCanDoFails: a command of which nobody knows whether the host will
+// ever be back is refused by those that are there, after a while in which it may be started anew.
+func TestWhatOnlyAnAbsentHostCanDoFails(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 1)
+	l.register("hv1", l.zoo.Addrs(), sessionTime).client.Close()
+	handle := l.submit(Request{Args: volume("a"), Node: "hv1"})
+	l.host("hv2", nil)
+	if _, err := l.wait(handle); !errs.Is(err, errs.Conflict) || err.Error() != "nothing was done: only host hv1 can do it, and its daemon is not connected" {
+		t.Errorf("%v", err)
+	}
+	if notes := l.world.events(""); len(notes) > 0 {
+		t.Errorf("%v", notes)
+	}
+
+	handle = l.submit(Request{Args: volume("b"), Node: "hv1"})
+	hv1 := l.host("hv1", nil)
+	if _, err := l.wait(handle); err != nil || len(l.world.events("by "+hv1.name)) != 1 {
+		t.Errorf("when it is back: %v, %v", err, l.world.events(""))
+	}
+}
+
 func TestAHostWithoutCephSaysWhyAndNothingIsClaimed(t *testing.T) {
 	l := newLab(t, 1)
 	h := l.host("hv1", nil)
@@ -130,7 +152,9 @@ func TestCommandsOnOneThingRunInTheirOrderOnWhicheverHosts(t *testing.T) {
 	var order []string
 	var handles []Handle
 	under := map[string]int{}
+	asked := make(chan struct{}) // closed when all are in the queue
 	track := func(_ context.Context, c *Command, _ Attempt) error {
+		<-asked
 		name := c.Verb + string(c.Args)
 		mu.Lock()
 		order = append(order, name)
@@ -151,6 +175,9 @@ func TestCommandsOnOneThingRunInTheirOrderOnWhicheverHosts(t *testing.T) {
 		mu.Unlock()
 		return nil
 	}
+	for _, name := range []string{"hv1", "hv2"} {
+		l.host(name, func(w *Worker) { w.Execute = executor(track) })
+	}
 	var want []string
 	for i := range 12 {
 		node := fmt.Sprintf("hv%d", i%2+1)
@@ -165,9 +192,7 @@ func TestCommandsOnOneThingRunInTheirOrderOnWhicheverHosts(t *testing.T) {
 		data, _ := json.Marshal(args)
 		want = append(want, string(args.Verb())+string(data))
 	}
-	for _, name := range []string{"hv1", "hv2"} {
-		l.host(name, func(w *Worker) { w.Execute = executor(track) })
-	}
+	close(asked)
 	for _, h := range handles {
 		if _, err := l.wait(h); err != nil {
 			t.Error(err)

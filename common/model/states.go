@@ -118,3 +118,7 @@ func parseWord[T ~string](what, s string, words []T) (T, error) {
 	}
 	return "", errs.Invalidf("%s %q is not one of %s", what, Clip(s), strings.Join(names, ", "))
 }
+
+// NotStarted is how the failed reason of a VM begins that waits for its storage: it is to be
+// started, and will be.
+const NotStarted = "not started yet: "

@@ -26,7 +26,10 @@ type Command struct {
 	Note     json.RawMessage  `json:"-"` // what an attempt has written down for the next
 	Result   *CommandResult   `json:"-"` // nil before the end
 	Cancel   string           `json:"-"` // why nobody is to go on with it; empty if nobody said so
-	Children []string         `json:"-"` // names below the command
+	// Lost are earlier executors of which nobody knows yet that their processes can send
+	// nothing to Ceph any more. What cannot be read of one is empty.
+	Lost     []CommandExecutor `json:"-"`
+	Children []string          `json:"-"` // names below the command
 
 	// ResultSeq is the transaction that wrote the result together with the records.
 	ResultSeq       int64 `json:"-"`

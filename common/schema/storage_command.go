@@ -18,6 +18,9 @@ const (
 	CommandCancel    = "cancel"   // text: why nobody is to go on with it
 	CommandGenPrefix = "gen-"     // gen-<nonce>: identity child
 	CommandByPrefix  = "by-"      // by-<rand>: ephemeral of the executor
+	// CommandLostPrefix begins lost-<rand>: JSON model.CommandExecutor of an earlier executor
+	// that may still send something to Ceph. The name that the command is about is reserved.
+	CommandLostPrefix = "lost-"
 )
 
 // Command returns the path of a command or of a key below it.
@@ -28,6 +31,9 @@ func CommandGen(id, nonce string) string { return Command(id, CommandGenPrefix+n
 
 // CommandBy returns the path of an executor's ephemeral child.
 func CommandBy(id, by string) string { return Command(id, CommandByPrefix+by) }
+
+// CommandLost returns the path of what is kept of an earlier executor.
+func CommandLost(id, by string) string { return Command(id, CommandLostPrefix+by) }
 
 // EncodeCommand is the data of a command's znode.
 func EncodeCommand(c *model.Command) []byte { return encode(c) }
@@ -110,6 +116,14 @@ func decodeCommandState(t Tree, c *model.Command) error {
 	var result model.CommandResult
 	if read(CommandResult, &result) {
 		c.Result = &result
+	}
+	for _, child := range c.Children {
+		if by, is := strings.CutPrefix(child, CommandLostPrefix); is {
+			var lost model.CommandExecutor
+			read(child, &lost)
+			lost.By = by
+			c.Lost = append(c.Lost, lost)
+		}
 	}
 	if note, _, ok := t.Data(Command(c.ID, CommandNote)); ok && json.Valid([]byte(note)) {
 		c.Note = json.RawMessage(note)

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/parallelvirtualcluster/pvc/common/coord"
 	"github.com/parallelvirtualcluster/pvc/common/errs"
 	"github.com/parallelvirtualcluster/pvc/common/schema"
@@ -234,10 +236,8 @@ func (m *Mirror) Refresh(ctx context.Context, groups ...string) error {
 // Sync waits until everything that was committed before the call, by anyone, is in the
 // picture and reported.
 func (m *Mirror) Sync(ctx context.Context) error {
-	for _, c := range m.clients {
-		if err := catchUp(ctx, c); err != nil {
-			return err
-		}
+	if err := m.catchUp(ctx); err != nil {
+		return err
 	}
 	return m.wait(ctx, func() bool { return m.pending+m.reports == 0 })
 }
@@ -256,6 +256,15 @@ func (m *Mirror) Commit(ctx context.Context, main string, txn coord.Txn) (coord.
 		return done, errs.Unavailablef("the change is committed, but the picture is not up to date: %w", err)
 	}
 	return done, nil
+}
+
+// catchUp is catchUp for all sessions at once.
+func (m *Mirror) catchUp(ctx context.Context) error {
+	var all errgroup.Group
+	for _, c := range m.clients {
+		all.Go(func() error { return catchUp(ctx, c) })
+	}
+	return all.Wait()
 }
 
 // catchUp waits until a session's server has applied all that was committed before
@@ -313,11 +322,21 @@ func (m *Mirror) Children(ctx context.Context, path string) ([]string, error) {
 
 // Get reads a value that is not mirrored, through the session of its group.
 func (m *Mirror) Get(ctx context.Context, path string) ([]byte, error) {
-	if m.isLost() {
-		return nil, errs.Unavailablef("no connection to ZooKeeper")
-	}
-	data, _, err := m.clients[m.shard(m.o.Group(path))].Get(ctx, path)
+	data, _, err := m.get(ctx, path)
 	return data, err
+}
+
+// Version is Get for the version of the data.
+func (m *Mirror) Version(ctx context.Context, path string) (int32, error) {
+	_, st, err := m.get(ctx, path)
+	return st.Version, err
+}
+
+func (m *Mirror) get(ctx context.Context, path string) ([]byte, coord.Stat, error) {
+	if m.isLost() {
+		return nil, coord.Stat{}, errs.Unavailablef("no connection to ZooKeeper")
+	}
+	return m.clients[m.shard(m.o.Group(path))].Get(ctx, path)
 }
 
 func (m *Mirror) shard(group string) int {

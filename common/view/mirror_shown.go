@@ -38,10 +38,8 @@ func (m *Mirror) Shown(ctx context.Context, zxid int64, set, changed []string) e
 // that with one it only waits for readings that are under way.
 func (m *Mirror) Settle(ctx context.Context, root string) error {
 	if len(m.clients) > 1 {
-		for _, c := range m.clients {
-			if err := catchUp(ctx, c); err != nil {
-				return err
-			}
+		if err := m.catchUp(ctx); err != nil {
+			return err
 		}
 	}
 	var groups []string

@@ -285,6 +285,15 @@ func (v *View) Fetch(ctx context.Context, path string) ([]byte, error) {
 	return m.Get(ctx, path)
 }
 
+// Version reads the version of a znode's data that the view does not hold.
+func (v *View) Version(ctx context.Context, path string) (int32, error) {
+	m, err := v.current()
+	if err != nil {
+		return 0, errs.Unavailablef("no connection to ZooKeeper")
+	}
+	return m.Version(ctx, path)
+}
+
 // FetchChildren reads the names below a znode, mirrored or not.
 func (v *View) FetchChildren(ctx context.Context, path string) ([]string, error) {
 	m, err := v.current()

@@ -60,6 +60,14 @@ func submit(t testing.TB, h *host.Host, args command.Args) command.Handle {
 		if age, stale := shown.Stale(); stale {
 			return fmt.Sprint("stale for ", age)
 		}
+		there := false
+		shown.Read(func(s *view.Snapshot) {
+			n, ok := s.Node(h.Name)
+			there = ok && n.Alive()
+		})
+		if !there {
+			return h.Name + " is not registered"
+		}
 		return ""
 	})
 	handle, err := queue.Submit(ctx, command.Request{Args: args, Node: h.Name, RequestID: t.Name()})

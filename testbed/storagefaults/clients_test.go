@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/parallelvirtualcluster/pvc/common/command"
+	"github.com/parallelvirtualcluster/pvc/common/schema"
 	"github.com/parallelvirtualcluster/pvc/testbed"
 )
 
@@ -76,6 +77,46 @@ func TestAnAPIKilledUnderItsClientsLosesNoAnswer(t *testing.T) {
 			t.Errorf("%v (key %q): %d %s", calls[i], calls[i].key, got.status, got.text)
 		}
 	}
+}
+
+// TestTheDisksOfADeletedVMGoAlthoughTheAPIWasKilled kills the API as soon as the VM is gone,
+// before any host has begun to remove its volumes.
+//
+// decision: `delete_disks`
+func TestTheDisksOfADeletedVMGoAlthoughTheAPIWasKilled(t *testing.T) {
+	ready(t)
+	const uuid = "5f0f8e5e-91c2-4d53-9b6c-6b44d2c2a7f2"
+	disks := ""
+	for i, volume := range []string{"vm-disk0", "vm-disk1"} {
+		add(volume, "8M").do(t)
+		disks += fmt.Sprintf(`<disk type='network' device='disk'><driver name='qemu' type='raw'/><source protocol='rbd' name='%s/%s'><host name='192.0.2.1' port='6789'/></source><target dev='vd%c' bus='virtio'/></disk>`, pool, volume, 'a'+i)
+	}
+	xml := strings.NewReplacer("sf-guest", "sf-doomed", "5f0f8e5e-91c2-4d53-9b6c-6b44d2c2a7f1", uuid, "</devices>", disks+"</devices>").Replace(diskless)
+	call{http.MethodPost, "/vm", []string{"xml", xml, "node", primary(t).Name}, ""}.do(t)
+	h := primary(t)
+	reached, release := gate(t, h, command.StepBeforeClaim)
+	ctx, hangUp := context.WithCancel(bounded(t))
+	defer hangUp()
+	ended := make(chan error, 1)
+	go func() { // received below
+		_, err := call{http.MethodDelete, "/vm/sf-doomed", []string{"delete_disks", "true"}, ""}.once(ctx)
+		ended <- err
+	}()
+	reached()
+	if left := children(t, schema.VM(uuid)); len(left) > 0 {
+		t.Errorf("removals have begun, and of the VM there is still %v", left)
+	}
+	must(t, h.Kill(bounded(t), testbed.PVCAPI))
+	if err := <-ended; err == nil {
+		t.Fatal("the client was answered")
+	}
+	release()
+	within(t, deadline, "both volumes are gone", func() string {
+		now := ofCeph(t).Images
+		return gone(now, pool+"/vm-disk0") + gone(now, pool+"/vm-disk1")
+	})
+	ready(t)
+	agree(t, reconciled)
 }
 
 // TestCommandsGoOnUnderAnotherLeader kills ZooKeeper's leader when results are about to

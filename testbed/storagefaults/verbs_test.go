@@ -123,11 +123,16 @@ func acts(tag string) []act {
 // flagsDone checks the flags, which have no records.
 func flagsDone(t testing.TB) {
 	t.Helper()
+	if flags := flagsNow(t); !strings.Contains(flags, "noscrub") || strings.Contains(flags, "nodeep-scrub") {
+		t.Errorf("flags %s: noscrub without nodeep-scrub was expected", flags)
+	}
+}
+
+func flagsNow(t testing.TB) string {
+	t.Helper()
 	var m osdMap
 	toolJSON(t, &m, "ceph", "osd", "dump")
-	if !strings.Contains(m.Flags, "noscrub") || strings.Contains(m.Flags, "nodeep-scrub") {
-		t.Errorf("flags %s: noscrub without nodeep-scrub was expected", m.Flags)
-	}
+	return m.Flags
 }
 
 // prepared makes what the verbs work on.

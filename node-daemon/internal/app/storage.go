@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/parallelvirtualcluster/pvc/common/command"
@@ -50,7 +51,7 @@ func (s *storage) facts(wrong []string) []string {
 func (d *daemon) newStorage() *storage {
 	c := d.config.Ceph
 	return &storage{
-		cluster: rados.Open(rados.Options{Conf: c.ConfigFile, User: c.User, Keyring: c.Keyring, Logger: d.log.Logger}),
+		cluster: rados.Open(rados.Options{Conf: c.ConfigFile, User: c.User, Keyring: c.Keyring, Logger: d.log.Logger, Step: holdCeph}),
 		view: view.New(view.Options{
 			Scope: view.StorageHost, Dial: zk.Dial, Servers: d.coord.Servers, Timeout: d.coord.Timeout, Digest: d.coord.Digest,
 			Connections: 1, Logger: d.log.Logger,
@@ -75,13 +76,16 @@ const (
 	parallelLongCommands = 8
 )
 
+// holdCeph is hold for the steps of Ceph's commands, whose names have blanks.
+func holdCeph(step string) { hold(strings.ReplaceAll(step, " ", "-")) }
+
 // worker executes commands for as long as a registration lasts.
 func (s *storage) worker(d *daemon, session *liveness.Session) *command.Worker {
 	e := &cephctl.Executor{
 		Cluster: s.cluster, View: s.view, Users: cephctl.Users(session.Client()), OSDs: d.osds(session.Node()), Logger: d.log.Logger,
 	}
 	return &command.Worker{
-		Session: session, View: s.view, Client: e.Client, Fence: e.Fence, Execute: e.Execute,
+		Session: session, View: s.view, Client: e.Client, Fence: e.Fence, Quiet: e.Quiet, Execute: e.Execute,
 		Parallel: parallelCommands, Long: e.Long, ParallelLong: parallelLongCommands, Step: hold, Logger: d.log.Logger,
 	}
 }

@@ -24,6 +24,10 @@ type Cluster interface {
 	// each of them is errs.Unavailable and does nothing, so that work which somebody else
 	// has taken over, after fencing those clients, is not continued under new ones.
 	As(clients []string) Calls
+	// Ended returns nil when nothing that was begun as those clients is under way any more,
+	// which takes as long as Ceph and ctx allow. While they are this daemon's, and not fenced,
+	// it is errs.Conflict: more may begin. Clients of other daemons are unknown, and so nil.
+	Ended(ctx context.Context, clients []string) error
 	// Close ends all connections. It does not wait for calls that hang.
 	Close()
 }
@@ -131,7 +135,8 @@ type ImageCalls interface {
 	// other clients have it open (EBUSY) it is errs.Conflict. librbd removes by name: the
 	// id is looked up right before, see RenameImage. progress may be nil; it is called
 	// with objects done and in total, from another goroutine, and must not block. A removal that was
-	// broken off can be repeated.
+	// broken off is finished by a repetition, which is the only call that finds such an image by its
+	// id; lists have it, too, unless another image has got its name.
 	RemoveImage(ctx context.Context, pool, id string, progress func(done, total uint64)) error
 	// Snapshots returns the snapshots of an image, oldest first.
 	Snapshots(ctx context.Context, pool, imageID string) ([]Snapshot, error)

@@ -17,15 +17,15 @@ import (
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/cephctl/osd"
 )
 
-// Executor does what commands say. Its Client, Fence, Execute and Long are for a
+// Executor does what commands say. Its Client, Fence, Quiet, Execute and Long are for a
 // [command.Worker].
 type Executor struct {
 	Cluster ceph.Cluster
 	// View holds the records: view.StorageHost or more.
 	View *view.View
-	// Users returns the VMs whose documents name a volume of a pool, as sentences'
-	// subjects ("VM web1"), by the volume's name.
-	Users func(ctx context.Context, pool string) (map[string][]string, error)
+	// Users returns the VMs whose documents name a volume, or any of the pool if volume is
+	// empty, as sentences' subjects ("VM web1"), by the volume's name.
+	Users func(ctx context.Context, pool, volume string) (map[string][]string, error)
 	// OSDs makes and removes those of this host.
 	OSDs   *osd.Host
 	Logger *slog.Logger
@@ -52,6 +52,12 @@ func (e *Executor) Fence(ctx context.Context, client string) error {
 		err = e.Cluster.Fence(ctx, clients)
 	}
 	return err
+}
+
+// Quiet returns nil when nothing that this daemon has begun as the Ceph clients of a claim
+// is under way any more.
+func (e *Executor) Quiet(ctx context.Context, client string) error {
+	return e.Cluster.Ended(ctx, strings.Split(client, clientSeparator))
 }
 
 // Long tells the commands that may take minutes.

@@ -2,6 +2,7 @@ package cephctl
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -122,12 +123,18 @@ type gate struct {
 
 func (l *lab) host(name string, cluster ceph.Cluster) *host {
 	l.t.Helper()
+	return l.hostAs(model.NewID(), name, cluster)
+}
+
+// hostAs is host with a daemon of that instance.
+func (l *lab) hostAs(instance, name string, cluster ceph.Cluster) *host {
+	l.t.Helper()
 	h := &host{l: l, name: name, proxy: coordtest.NewProxy(l.t, l.zoo.Addrs()), cluster: cluster, gates: map[string]*gate{}}
-	h.session = l.register(name, h.proxy.Addrs())
+	h.session = l.register(instance, name, h.proxy.Addrs())
 	h.view = l.open(h.proxy.Addrs(), view.StorageHost)
 	e := &Executor{Cluster: cluster, View: h.view, Users: Users(h.session.client), Logger: quiet}
 	w := &command.Worker{
-		Session: h.session, View: h.view, Client: e.Client, Fence: e.Fence, Execute: e.Execute, Long: e.Long,
+		Session: h.session, View: h.view, Client: e.Client, Fence: e.Fence, Quiet: e.Quiet, Execute: e.Execute, Long: e.Long,
 		Step: h.step, Grace: 100 * time.Millisecond,
 	}
 	h.stop = l.background(w.Run)
@@ -138,20 +145,33 @@ func (l *lab) host(name string, cluster ceph.Cluster) *host {
 	return h
 }
 
-func (l *lab) register(name string, servers []string) *session {
+func (l *lab) register(instance, name string, servers []string) *session {
 	l.t.Helper()
 	hub := new(watch.Hub)
-	s := &session{client: coordtest.Dial(l.t, servers, sessionTime, hub.OnEvent), hub: hub, node: name, instance: model.NewID(), child: "session-boot-" + model.NewID()}
+	s := &session{client: coordtest.Dial(l.t, servers, sessionTime, hub.OnEvent), hub: hub, node: name, instance: instance, child: "session-boot-" + model.NewID()}
 	if _, there, err := l.conn.Exists(l.t.Context(), schema.Node(name)); err != nil {
 		l.t.Fatal(err)
 	} else if !there {
 		l.commit(new(coord.Txn).Create(schema.Node(name), nil).Create(schema.Node(name, schema.NodeDaemonMode), []byte("coordinator")).
 			Create(schema.Node(name, schema.NodeDaemonState), []byte("run")).Create(schema.Node(name, schema.NodeSession), []byte("{}")))
 	}
-	if _, err := s.client.Commit(l.t.Context(), *new(coord.Txn).CreateEphemeral(schema.Node(name, schema.NodeSession, s.child), nil)); err != nil {
+	txn := new(coord.Txn).CreateEphemeral(schema.Node(name, schema.NodeSession, s.child), nil).
+		Set(schema.Node(name, schema.NodeSession), fmt.Appendf(nil, `{"instance":%q}`, s.instance), coord.AnyVersion)
+	if _, err := s.client.Commit(l.t.Context(), *txn); err != nil {
 		l.t.Fatal(err)
 	}
 	return s
+}
+
+// removeNode forgets a host whose registration has ended.
+func (l *lab) removeNode(name string) {
+	l.t.Helper()
+	txn := new(coord.Txn)
+	for _, key := range []string{schema.NodeDaemonMode, schema.NodeDaemonState, schema.NodeSession} {
+		txn.Delete(schema.Node(name, key), coord.AnyVersion)
+	}
+	l.commit(txn.Delete(schema.Node(name), coord.AnyVersion))
+	l.until(l.view, name+" is removed", func(s *view.Snapshot) bool { _, there := s.Node(name); return !there })
 }
 
 // hold makes the host stop at a step; the channel says that it has.

@@ -126,7 +126,7 @@ func samePool(s *view.Snapshot, pool string, id int64) bool {
 
 // poolUnused refuses a pool with a volume that a VM names or a client has open.
 func (t *task) poolUnused(ctx context.Context, pool string) error {
-	users, err := t.executor.Users(ctx, pool)
+	users, err := t.executor.Users(ctx, pool, "")
 	if err != nil {
 		return fmt.Errorf("find out which VMs use volumes of pool %s: %w", pool, err)
 	}

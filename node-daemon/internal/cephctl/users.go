@@ -22,13 +22,13 @@ const readParallel = 32
 
 // Users returns a function for [Executor.Users] that reads the documents of all VMs
 // from ZooKeeper, as they are when it is called. The daemon does not mirror them: volumes
-// are removed seldom.
-func Users(client coord.Conn) func(ctx context.Context, pool string) (map[string][]string, error) {
-	return func(ctx context.Context, pool string) (map[string][]string, error) {
+// are removed seldom. Only documents in which the name is found as text are parsed.
+func Users(client coord.Conn) func(ctx context.Context, pool, volume string) (map[string][]string, error) {
+	return func(ctx context.Context, pool, volume string) (map[string][]string, error) {
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
 		for {
-			users, err := usersOf(ctx, client, pool)
+			users, err := usersOf(ctx, client, pool+"/"+volume)
 			if !errs.Is(err, errs.Unavailable) || ctx.Err() != nil {
 				return users, err
 			}
@@ -49,7 +49,8 @@ const (
 	pauseBetween = 250 * time.Millisecond
 )
 
-func usersOf(ctx context.Context, client coord.Conn, pool string) (map[string][]string, error) {
+// usersOf looks for images whose names are, or begin with, a text: "vms/disk0", "vms/".
+func usersOf(ctx context.Context, client coord.Conn, name string) (map[string][]string, error) {
 	if err := client.Sync(ctx, schema.Domains); err != nil {
 		return nil, err
 	}
@@ -62,7 +63,7 @@ func usersOf(ctx context.Context, client coord.Conn, pool string) (map[string][]
 	reading.SetLimit(readParallel)
 	for _, uuid := range uuids {
 		reading.Go(func() error {
-			volumes, vm, err := volumesOf(ctx, client, uuid, pool)
+			volumes, vm, err := volumesOf(ctx, client, uuid, name)
 			mu.Lock()
 			defer mu.Unlock()
 			for _, v := range volumes {
@@ -78,17 +79,17 @@ func usersOf(ctx context.Context, client coord.Conn, pool string) (map[string][]
 	return users, err
 }
 
-// volumesOf returns the volumes of a pool that a VM's document names, and the VM's own
+// volumesOf returns the volumes of that name that a VM's document names, and the VM's own
 // name if there are any. A VM that is gone names none.
-func volumesOf(ctx context.Context, client coord.Conn, uuid, pool string) (volumes []string, vm string, err error) {
+func volumesOf(ctx context.Context, client coord.Conn, uuid, name string) (volumes []string, vm string, err error) {
 	xml, _, err := client.Get(ctx, schema.VM(uuid, schema.VMXML))
 	if err == nil {
-		volumes, err = named(ctx, client, uuid, pool, xml)
+		volumes, err = named(ctx, client, uuid, name, xml)
 	}
 	if err == nil && len(volumes) > 0 {
-		var name []byte
-		name, _, err = client.Get(ctx, schema.VM(uuid))
-		vm = "VM " + string(name)
+		var own []byte
+		own, _, err = client.Get(ctx, schema.VM(uuid))
+		vm = "VM " + string(own)
 	}
 	if errors.Is(err, coord.ErrNoNode) {
 		return nil, "", nil
@@ -96,10 +97,10 @@ func volumesOf(ctx context.Context, client coord.Conn, uuid, pool string) (volum
 	return volumes, vm, err
 }
 
-// named reads a document. One that cannot be read names what was found in it when it
-// could.
-func named(ctx context.Context, client coord.Conn, uuid, pool string, xml []byte) ([]string, error) {
-	if !bytes.Contains(xml, []byte("rbd")) {
+// named reads a document in which the name stands, or may stand with characters written as
+// entities. One that cannot be read names what was found in it when it could.
+func named(ctx context.Context, client coord.Conn, uuid, name string, xml []byte) ([]string, error) {
+	if !bytes.Contains(xml, []byte("rbd")) || !bytes.Contains(xml, []byte(name)) && !bytes.ContainsRune(xml, '&') {
 		return nil, nil
 	}
 	images, err := rbdImages(string(xml))
@@ -111,9 +112,10 @@ func named(ctx context.Context, client coord.Conn, uuid, pool string, xml []byte
 		images = strings.Split(schema.Text(string(list)), ",")
 	}
 	var volumes []string
+	pool, volume, _ := strings.Cut(name, "/")
 	for _, image := range images {
-		if volume, ok := strings.CutPrefix(image, pool+"/"); ok && !slices.Contains(volumes, volume) {
-			volumes = append(volumes, volume)
+		if of, v, _ := strings.Cut(image, "/"); of == pool && (volume == "" || v == volume) && !slices.Contains(volumes, v) {
+			volumes = append(volumes, v)
 		}
 	}
 	return volumes, nil

@@ -211,7 +211,7 @@ func bareTask(c *fake.Client) *task {
 		Calls: c,
 		executor: &Executor{
 			Cluster: c, View: view.New(view.Options{}), Logger: quiet,
-			Users: func(context.Context, string) (map[string][]string, error) { return nil, nil },
+			Users: func(context.Context, string, string) (map[string][]string, error) { return nil, nil },
 		},
 		Attempt: command.Attempt{
 			Number: 1, Remember: func(context.Context, any) error { return nil }, Progress: func(int64, int64, string) {},

@@ -8,6 +8,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/command"
 	"github.com/parallelvirtualcluster/pvc/common/errs"
 	"github.com/parallelvirtualcluster/pvc/common/model"
+	"github.com/parallelvirtualcluster/pvc/common/view"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph"
 )
 
@@ -135,16 +136,20 @@ func decideRename(n *note, image *ceph.Image, a command.VolumeRename) (act bool,
 	return false, errs.Conflictf("image %s/%s was renamed to %q by somebody else meanwhile", a.Pool, a.Volume, image.Name)
 }
 
-// volumeRemove removes an image and its data.
+// volumeRemove removes an image and its data. Half an image, of which a removal has left only
+// data, is removed by the id that is on record.
 func (t *task) volumeRemove(ctx context.Context, a command.VolumeRemove) (command.Outcome, error) {
 	image, err := t.target(ctx, a.Pool, a.Volume)
+	switch {
+	case errs.Is(err, errs.NotFound):
+		err = t.removeHalf(ctx, a, err)
+	case err == nil && image == nil:
+		err = t.finishRemoval(ctx, a.Pool, ceph.Image{ID: t.note.Image, Name: a.Volume}, nil)
+	case err == nil:
+		err = t.removeImage(ctx, a.Pool, *image)
+	}
 	if err != nil {
 		return command.Outcome{}, err
-	}
-	if image != nil {
-		if err := t.removeImage(ctx, a.Pool, *image); err != nil {
-			return command.Outcome{}, err
-		}
 	}
 	id := t.note.Image
 	return command.Outcome{
@@ -168,12 +173,45 @@ func (t *task) removeImage(ctx context.Context, pool string, i ceph.Image) error
 			return err
 		}
 	}
+	return t.finishRemoval(ctx, pool, i, nil)
+}
+
+// removeHalf removes what a removal has left of the image on record; absent is the answer if
+// there is nothing, or if the image has only got another name.
+func (t *task) removeHalf(ctx context.Context, a command.VolumeRemove, absent error) error {
+	id := t.recordedID(a.Pool, a.Volume)
+	if id == "" {
+		return absent
+	}
+	whole, err := ifThere(t.ImageByID(ctx, a.Pool, id))
+	switch {
+	case err != nil:
+		return err
+	case whole != nil:
+		return absent
+	}
+	return t.finishRemoval(ctx, a.Pool, ceph.Image{ID: id, Name: a.Volume}, absent)
+}
+
+// recordedID is the id of the image that the record of a volume is of, empty if it has none.
+func (t *task) recordedID(pool, volume string) (id string) {
+	t.executor.View.Read(func(s *view.Snapshot) {
+		if v, there := s.Volume(pool, volume); there && v.Stats != nil {
+			id = v.Stats.ID
+		}
+	})
+	return id
+}
+
+// finishRemoval removes an image that may be gone already, in part or, which is absent, as a
+// whole.
+func (t *task) finishRemoval(ctx context.Context, pool string, i ceph.Image, absent error) error {
 	if err := t.remember(ctx, note{Image: i.ID}); err != nil {
 		return err
 	}
 	err := t.RemoveImage(ctx, pool, i.ID, func(done, total uint64) { t.Progress(int64(done), int64(total), "removing "+pool+"/"+i.Name) })
 	if errs.Is(err, errs.NotFound) {
-		return nil // between the look and the removal
+		return absent
 	}
 	return err
 }

@@ -137,7 +137,7 @@ func (t *task) unused(ctx context.Context, pool string, i ceph.Image, what strin
 	if len(i.Watchers) > 0 {
 		return inUse(i, what)
 	}
-	users, err := t.executor.Users(ctx, pool)
+	users, err := t.executor.Users(ctx, pool, i.Name)
 	if err != nil {
 		return fmt.Errorf("find out which VMs use volume %s/%s: %w", pool, i.Name, err)
 	}

@@ -164,7 +164,7 @@ const (
 	// storagePace is how often Ceph is asked again for a guest that waits for it.
 	storagePace = 2 * time.Second
 	// notStarted is how a reason for people begins that will pass.
-	notStarted = "not started yet: "
+	notStarted = model.NotStarted
 )
 
 // later says on record why a VM is not started yet, once, and has it tried again.

@@ -135,6 +135,28 @@ func comesBack(t *testing.T, h Harness) {
 	}
 }
 
+func endsWhenFenced(t *testing.T, h Harness) {
+	ctx := t.Context()
+	old := clients(t, h, h.There)
+	if err := h.There.Ended(ctx, old); !errs.Is(err, errs.Conflict) {
+		t.Errorf("while it acts as %q: %v, want conflict", old, err)
+	}
+	must(t, h.There.Ended(ctx, []string{"192.0.2.81:0/4242"}))
+
+	short, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	h.Stop(t)
+	hangs := h.There.As(old).SetFlag(short, "noin", true)
+	ended := h.There.Ended(short, old)
+	h.Cont(t)
+	if hangs == nil || ended == nil {
+		t.Errorf("a call that hangs: %v; as its clients: %v", hangs, ended)
+	}
+	must(t, h.Here.Fence(ctx, old))
+	until(t, "quiet", func(ctx context.Context) (struct{}, error) { return struct{}{}, h.There.Ended(ctx, old) }, func(struct{}) bool { return true })
+	must(t, h.Here.SetFlag(ctx, "noin", false)) // it may have been set in the end
+}
+
 func fenceTwice(t *testing.T, h Harness) {
 	ctx := t.Context()
 	pool := h.pool(t).Name

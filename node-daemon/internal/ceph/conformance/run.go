@@ -44,6 +44,7 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 		{"RunningOSDIsNotPurged", purgeRunning},
 		{"FencedClientChangesNothing", fenced},
 		{"FencedClientComesBackUnderOtherAddresses", comesBack},
+		{"WhatAFencedClientHasBegunEnds", endsWhenFenced},
 		{"FenceMayBeRepeatedAndTakenBack", fenceTwice},
 		{"ShortEntryIsNoFence", shortFence},
 		{"FenceOfWhatIsNoAddressIsInvalid", fenceInvalid},

@@ -18,6 +18,55 @@ type Client struct {
 	world   *World
 	clients []string // guarded by world.mu
 	closed  bool     // guarded by world.mu
+	under   []*call  // guarded by world.mu
+}
+
+// call is one under way, as the clients that its daemon has at its beginning.
+type call struct {
+	clients []string
+	done    chan struct{}
+}
+
+// enter begins a call.
+func (c *Client) enter() *call {
+	c.world.mu.Lock()
+	defer c.world.mu.Unlock()
+	u := &call{c.clients, make(chan struct{})}
+	c.under = append(c.under, u)
+	return u
+}
+
+// leave ends a call.
+func (c *Client) leave(u *call) {
+	c.world.mu.Lock()
+	defer c.world.mu.Unlock()
+	c.under = slices.DeleteFunc(c.under, func(o *call) bool { return o == u })
+	close(u.done)
+}
+
+// Ended implements ceph.Cluster.
+func (c *Client) Ended(ctx context.Context, clients []string) error {
+	_, _ = c.Clients(ctx) // a fenced one gets other addresses
+	is := func(all []string) bool {
+		return slices.ContainsFunc(all, func(a string) bool { return slices.Contains(clients, a) })
+	}
+	c.world.mu.Lock()
+	now, under := c.clients, slices.Clone(c.under)
+	c.world.mu.Unlock()
+	if is(now) {
+		return errs.Conflictf("this daemon still acts as Ceph clients %q", now)
+	}
+	for _, u := range under {
+		if !is(u.clients) {
+			continue
+		}
+		select {
+		case <-u.done:
+		case <-ctx.Done():
+			return errs.Unavailablef("calls as Ceph clients %q have not returned: %w", u.clients, context.Cause(ctx))
+		}
+	}
+	return nil
 }
 
 var _ ceph.Cluster = (*Client)(nil)
@@ -57,7 +106,11 @@ var (
 
 // do is one call: counted, held up, failed as the test wants, and made under the lock.
 func (c calls) do(ctx context.Context, m Method, object string, e effect, fn func(*World) error) error {
-	err := c.attempt(ctx, m, object, e, fn)
+	u := c.client.enter()
+	left, err := c.attempt(ctx, m, object, e, fn, func() { c.client.leave(u) })
+	if !left {
+		c.client.leave(u)
+	}
 	switch {
 	case err == nil:
 		return nil
@@ -67,28 +120,29 @@ func (c calls) do(ctx context.Context, m Method, object string, e effect, fn fun
 	return fmt.Errorf("%s %q: %w", m, object, err)
 }
 
-func (c calls) attempt(ctx context.Context, m Method, object string, e effect, fn func(*World) error) error {
+// attempt reports whether what was sent may still be done, which ends with over.
+func (c calls) attempt(ctx context.Context, m Method, object string, e effect, fn func(*World) error, over func()) (left bool, err error) {
 	short, cancel := context.WithTimeout(ctx, ceph.CallTimeout)
 	defer cancel()
 	h, err := c.client.begin(m, object)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := c.client.world.answers(short); err != nil {
-		return err
+		return false, err
 	}
 	if h != nil {
 		if !e.long {
 			ctx = short
 		}
-		if err := c.held(ctx, m, h, e, fn); err != nil {
-			return err
+		if left, err := c.held(ctx, m, h, e, fn, over); err != nil {
+			return left, err
 		}
 	}
 	if err := c.act(e, fn); err != nil {
-		return err
+		return false, err
 	}
-	return c.client.after(m)
+	return false, c.client.after(m)
 }
 
 // answers waits until the cluster is not stopped.
@@ -111,20 +165,23 @@ func (w *World) answers(ctx context.Context) error {
 }
 
 // held waits for the end of a hang.
-func (c calls) held(ctx context.Context, m Method, h *hang, e effect, fn func(*World) error) error {
+func (c calls) held(ctx context.Context, m Method, h *hang, e effect, fn func(*World) error, over func()) (left bool, err error) {
 	select {
 	case <-h.released:
-		return nil
+		return false, nil
 	case <-ctx.Done():
 	}
 	if !e.changes {
-		return errs.Unavailablef("Ceph does not answer: %w", context.Cause(ctx))
+		return false, errs.Unavailablef("Ceph does not answer: %w", context.Cause(ctx))
 	}
-	late := func() { _ = c.act(e, fn) } // nobody is there to be told
-	if !c.client.leave(m, h, late) {
+	late := func() { // nobody is there to be told
+		defer over()
+		_ = c.act(e, fn)
+	}
+	if !c.client.postpone(m, h, late) {
 		late()
 	}
-	return errs.New(errs.Unknown, "Ceph has not answered: %w", context.Cause(ctx))
+	return true, errs.New(errs.Unknown, "Ceph has not answered: %w", context.Cause(ctx))
 }
 
 // act makes a call under the lock.

@@ -50,6 +50,7 @@ type faults struct {
 	lose  map[Method]error
 	hooks map[Method]func(object string)
 	hung  map[Method]*hang
+	sent  map[Method]func(object string)
 }
 
 // hang is a method that does not answer.
@@ -69,6 +70,18 @@ func (f *faults) LoseAnswer(m Method, err error) { set(f, &f.lose, m, err) }
 // Before has fn called at the beginning of every call of m with the name or id of what it
 // is about, without locks held.
 func (f *faults) Before(m Method, fn func(object string)) { set(f, &f.hooks, m, fn) }
+
+// BeforeSending has fn called between the looks of a command for a monitor (CreatePool,
+// RemovePool) and the command itself, without locks held. Monitors carry that out whoever
+// has sent it, and whatever has the name by then.
+func (f *faults) BeforeSending(m Method, fn func(object string)) { set(f, &f.sent, m, fn) }
+
+// sends returns what is to happen before a command is sent.
+func (f *faults) sends(m Method) func(object string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sent[m]
+}
 
 // Hang makes every call of m wait until Release. A change whose caller waits no longer
 // is made at Release, as by a daemon that was stopped and goes on.
@@ -126,9 +139,9 @@ func (f *faults) after(m Method) error {
 	return f.lose[m]
 }
 
-// leave keeps what a caller has sent who waits no longer. It reports false if the method
+// postpone keeps what a caller has sent who waits no longer. It reports false if the method
 // goes on already.
-func (f *faults) leave(m Method, h *hang, fn func()) bool {
+func (f *faults) postpone(m Method, h *hang, fn func()) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.hung[m] != h {

@@ -53,6 +53,11 @@ func (c calls) list(ctx context.Context, m Method, pool string) (images []ceph.I
 		for _, i := range p.images {
 			images = append(images, i.copied())
 		}
+		for _, i := range p.halves {
+			if p.byName(i.Name) == nil {
+				images = append(images, i.copied())
+			}
+		}
 		slices.SortFunc(images, func(a, b ceph.Image) int { return cmp.Compare(a.Name, b.Name) })
 		return nil
 	})
@@ -157,14 +162,18 @@ func inUse(i *storedImage) error {
 
 // RemoveImage implements ceph.Calls.
 func (c calls) RemoveImage(ctx context.Context, pool, id string, progress func(done, total uint64)) error {
-	return c.onImage(ctx, RemoveImage, pool, id, longWrite, func(_ *World, p *storedPool, i *storedImage) error {
+	return c.inPool(ctx, RemoveImage, pool, pool+"/"+id, longWrite, func(_ *World, p *storedPool) error {
+		i := cmp.Or(p.images[id], p.halves[id])
 		switch {
+		case i == nil:
+			return ceph.Refused(syscall.ENOENT, fmt.Sprintf("no image with id %q in pool %q", id, pool))
 		case len(i.watchers) > 0:
 			return inUse(i)
 		case len(i.Image.Snapshots) > 0:
 			return ceph.Refused(syscall.ENOTEMPTY, "image has snapshots")
 		}
 		delete(p.images, id)
+		delete(p.halves, id)
 		if progress != nil {
 			progress(i.Objects, i.Objects)
 		}

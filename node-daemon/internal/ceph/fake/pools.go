@@ -23,7 +23,7 @@ func (c calls) Pools(ctx context.Context) (pools []ceph.Pool, err error) {
 
 // CreatePool implements ceph.Calls.
 func (c calls) CreatePool(ctx context.Context, name string, pgs int) (made ceph.Pool, err error) {
-	err = c.do(ctx, CreatePool, name, commands, func(w *World) error {
+	err = c.toMonitor(ctx, CreatePool, name, func(w *World) error {
 		switch {
 		case w.pools[name] != nil:
 			return ceph.Refused(syscall.EEXIST, fmt.Sprintf("pool '%s' already exists", name))
@@ -32,12 +32,37 @@ func (c calls) CreatePool(ctx context.Context, name string, pgs int) (made ceph.
 		case pgs > 65536:
 			return ceph.Refused(syscall.ERANGE, fmt.Sprintf("'pg_num' must be greater than 0 and less than or equal to 65536 (you may adjust 'mon max pool pg num' for higher values), you set %d", pgs))
 		}
-		w.lastPool++
-		made = ceph.Pool{ID: w.lastPool, Name: name, PGs: pgs, Size: 3, MinSize: 2, Application: "rbd"}
-		w.pools[name] = &storedPool{Pool: made, images: map[string]*storedImage{}}
 		return nil
+	}, func(w *World) {
+		if w.pools[name] == nil {
+			w.lastPool++
+			made = ceph.Pool{ID: w.lastPool, Name: name, PGs: pgs, Size: 3, MinSize: 2, Application: "rbd"}
+			w.pools[name] = &storedPool{Pool: made, images: map[string]*storedImage{}}
+		}
 	})
 	return made, err
+}
+
+// toMonitor is a command for a monitor: looks say whether it is sent. See BeforeSending.
+func (c calls) toMonitor(ctx context.Context, m Method, name string, looks func(*World) error, send func(*World)) error {
+	wait := c.client.sends(m)
+	u := c.client.enter()
+	defer c.client.leave(u)
+	err := c.do(ctx, m, name, commands, func(w *World) error {
+		err := looks(w)
+		if err == nil && wait == nil {
+			send(w)
+		}
+		return err
+	})
+	if err != nil || wait == nil {
+		return err
+	}
+	wait(name)
+	c.client.world.mu.Lock()
+	defer c.client.world.mu.Unlock()
+	send(c.client.world)
+	return nil
 }
 
 // Uninitialise takes a pool back to the moment before InitPool. It reports whether there
@@ -52,23 +77,22 @@ func (w *World) Uninitialise(name string) bool {
 	return p != nil
 }
 
-// onPool is do with the pool of that name and id.
-func (c calls) onPool(ctx context.Context, m Method, name string, id int64, fn func(*World, *storedPool) error) error {
-	return c.do(ctx, m, name, commands, func(w *World) error {
-		p, err := w.pool(name)
-		if err != nil {
-			return err
-		}
-		if p.ID != id {
-			return errs.NotFoundf("pool %q has id %d now, not %d", name, p.ID, id)
-		}
-		return fn(w, p)
-	})
+// poolWithID finds the pool of that name and id. The caller holds the lock.
+func (w *World) poolWithID(name string, id int64) (*storedPool, error) {
+	p, err := w.pool(name)
+	if err == nil && p.ID != id {
+		err = errs.NotFoundf("pool %q has id %d now, not %d", name, p.ID, id)
+	}
+	return p, err
 }
 
 // InitPool implements ceph.Calls.
 func (c calls) InitPool(ctx context.Context, name string, id int64) (made ceph.Pool, err error) {
-	err = c.onPool(ctx, InitPool, name, id, func(_ *World, p *storedPool) error {
+	err = c.do(ctx, InitPool, name, commands, func(w *World) error {
+		p, err := w.poolWithID(name, id)
+		if err != nil {
+			return err
+		}
 		p.Application = "rbd"
 		made = p.Pool
 		return nil
@@ -78,10 +102,10 @@ func (c calls) InitPool(ctx context.Context, name string, id int64) (made ceph.P
 
 // RemovePool implements ceph.Calls.
 func (c calls) RemovePool(ctx context.Context, name string, id int64) error {
-	return c.onPool(ctx, RemovePool, name, id, func(w *World, p *storedPool) error {
-		delete(w.pools, name)
-		return nil
-	})
+	return c.toMonitor(ctx, RemovePool, name, func(w *World) error {
+		_, err := w.poolWithID(name, id)
+		return err
+	}, func(w *World) { delete(w.pools, name) })
 }
 
 // pool finds a pool by name. The caller holds the lock.

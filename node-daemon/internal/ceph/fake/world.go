@@ -38,6 +38,7 @@ type osd struct {
 type storedPool struct {
 	ceph.Pool
 	images map[string]*storedImage // by id
+	halves map[string]*storedImage // by id: half removed
 	trash  []ceph.Trashed
 }
 
@@ -158,6 +159,23 @@ func (w *World) Discard(pool, imageID string) bool {
 		p.trash = append(p.trash, ceph.Trashed{ID: i.ID, Name: i.Name, Deleted: w.clock, Expires: w.clock})
 		delete(p.images, imageID)
 	})
+}
+
+// HalfRemove does a part of an image's removal: it is listed still, and its name is free. It
+// reports whether there is such an image.
+func (w *World) HalfRemove(pool, imageID string) bool {
+	return w.onImage(pool, imageID, func(i *storedImage) {
+		p := w.pools[pool]
+		p.halve(i)
+		delete(p.images, imageID)
+	})
+}
+
+func (p *storedPool) halve(i *storedImage) {
+	if p.halves == nil {
+		p.halves = map[string]*storedImage{}
+	}
+	p.halves[i.ID] = i
 }
 
 func (w *World) onImage(pool, imageID string, fn func(*storedImage)) bool {

@@ -100,6 +100,7 @@ type prepared struct {
 	name      string
 	watchers  []string
 	snapshots int
+	removed   bool // in part: see beingRemoved
 }
 
 // prepare opens an image on the connection for short work: if Ceph does not answer,
@@ -107,6 +108,12 @@ type prepared struct {
 func (c calls) prepare(ctx context.Context, what, pool, id string) (prepared, error) {
 	return inPool(ctx, c, what, pool, short, reads, func(l *link, io *gorados.IOContext) (p prepared, err error) {
 		if p.name, err = named(io, pool, id); err != nil {
+			if ceph.NumberOf(err) == syscall.ENOENT {
+				var failed error
+				if p.removed, failed = beingRemoved(io, id); failed != nil {
+					err = failed
+				}
+			}
 			return p, err
 		}
 		_, err = withImage(io, pool, id, gorbd.OpenImageByIdReadOnly, func(image *gorbd.Image) (struct{}, error) {
@@ -201,6 +208,9 @@ func (c calls) RenameImage(ctx context.Context, pool, id, to string) error {
 func (c calls) RemoveImage(ctx context.Context, pool, id string, progress func(done, total uint64)) error {
 	what := fmt.Sprintf("remove image %s/%s", pool, id)
 	p, err := c.prepare(ctx, what, pool, id)
+	if p.removed { // somebody has not come to the end of it, and its name is not its own any more
+		return c.longWork(ctx, what, pool, func(io *gorados.IOContext) error { return inWords(removeTrashed(io, id, progress)) })
+	}
 	if err != nil && (ceph.NumberOf(err) != syscall.ENOENT || p.name == "") { // with a name it is one without a header
 		return err
 	}

@@ -30,6 +30,9 @@ func Open(o Options) *Cluster {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Step == nil {
+		o.Step = func(string) {}
+	}
 	acting := &port{options: o, purposes: []purpose{short, long}}
 	asking := &port{options: o, purposes: []purpose{manage}}
 	c := &Cluster{log: o.Logger, ports: [2]*port{acting, asking}}
@@ -45,6 +48,14 @@ func Open(o Options) *Cluster {
 // As implements ceph.Cluster.
 func (c *Cluster) As(clients []string) ceph.Calls {
 	return calls{c, append([]string{}, clients...)}
+}
+
+// Ended implements ceph.Cluster.
+func (c *Cluster) Ended(ctx context.Context, clients []string) error {
+	// It finds out whether they are fenced, and gives them up then. If Ceph does not answer
+	// they may be this daemon's still.
+	_, _ = c.Clients(ctx)
+	return c.ports[0].quiet(ctx, clients)
 }
 
 // Close implements ceph.Cluster.

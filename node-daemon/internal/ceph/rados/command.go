@@ -96,6 +96,7 @@ func (cmd command) change(l *link, conn *gorados.Conn, input []byte) ([]byte, er
 	if err := notFenced(l, conn); err != nil {
 		return nil, notSent{err}
 	}
+	l.step("ceph " + fmt.Sprint(cmd["prefix"]))
 	return cmd.send(conn, input)
 }
 

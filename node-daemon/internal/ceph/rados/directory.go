@@ -1,6 +1,7 @@
 package rados
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"syscall"
@@ -57,8 +58,13 @@ func named(pool *gorados.IOContext, poolName, id string) (string, error) {
 }
 
 // stillNamed makes sure that a name belongs to that id: to who lists images, and to librbd.
+// Of an image on whose way to the trash somebody has stopped librbd finds no object with the id.
 func stillNamed(pool *gorados.IOContext, poolName, name, id string) error {
-	for _, find := range []func(*gorados.IOContext, string) (string, error){idOf, idObject} {
+	object := func(pool *gorados.IOContext, name string) (string, error) {
+		now, err := absentIsEmpty(idObject(pool, name))
+		return cmp.Or(now, id), err
+	}
+	for _, find := range []func(*gorados.IOContext, string) (string, error){idOf, object} {
 		now, err := find(pool, name)
 		if err == nil && now != id {
 			err = ceph.Refused(syscall.ENOENT, fmt.Sprintf("image %q of pool %q has id %q now, not %q", name, poolName, now, id))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -157,6 +158,86 @@ func (r *rig) fencedRemoval(t *testing.T) {
 	}
 	_, err = r.here.CreateImage(ctx, name, "disk0", 8<<20)
 	must(t, err)
+}
+
+// halfRemoved fences a client while the objects of an image go: librbd has moved it to the
+// trash then, and its name is free.
+func (r *rig) halfRemoved(t *testing.T) {
+	ctx := t.Context()
+	pool, whole := r.pool(t, "half", 8<<20)
+	for _, name := range []string{"first", "second"} { // without an object map each of 32,768 objects is asked for
+		r.tool(t, "rbd", "create", "--size", "128M", "--object-size", "4K", "--image-feature", "layering,exclusive-lock", pool+"/"+name)
+	}
+	halves := map[string]string{}
+	for _, name := range []string{"first", "second"} {
+		i, err := r.here.Image(ctx, pool, name)
+		must(t, err)
+		halves[name] = i.ID
+		r.breakOff(t, pool, i.ID)
+	}
+	// Only lists have it, unless another one has its name.
+	again, err := r.here.CreateImage(ctx, pool, "second", 8<<20)
+	must(t, err)
+	for what, list := range map[string]func(context.Context, string) ([]ceph.Image, error){"list": r.here.Images, "survey": r.here.Survey} {
+		images, err := list(ctx, pool)
+		must(t, err)
+		var listed []string
+		for _, i := range images {
+			listed = append(listed, i.Name+" "+i.ID)
+		}
+		if diff := cmp.Diff([]string{"disk0 " + whole.ID, "first " + halves["first"], "second " + again.ID}, listed); diff != "" {
+			t.Errorf("%s: %s", what, diff)
+		}
+	}
+	for name, id := range halves {
+		if _, err := r.here.ImageByID(ctx, pool, id); !errs.Is(err, errs.NotFound) {
+			t.Errorf("half of %s: %v, want not found", name, err)
+		}
+		must(t, r.here.RemoveImage(ctx, pool, id, nil))
+		if err := r.here.RemoveImage(ctx, pool, id, nil); !errs.Is(err, errs.NotFound) {
+			t.Errorf("%s, removed: %v, want not found", name, err)
+		}
+	}
+	now, err := r.here.Image(ctx, pool, "second")
+	must(t, err)
+	if now.ID != again.ID {
+		t.Errorf("second has the id %s, want %s", now.ID, again.ID)
+	}
+	if left := r.tool(t, "rbd", "trash", "ls", "--all", pool); left != "" {
+		t.Errorf("in the trash: %s", left)
+	}
+
+	// Somebody has stopped on the way to the trash.
+	r.tool(t, "rados", "-p", pool, "rm", "rbd_id.second")
+	must(t, r.here.RemoveImage(ctx, pool, again.ID, nil))
+	if left := r.tool(t, "rbd", "ls", pool); strings.TrimSpace(left) != "disk0" {
+		t.Errorf("in the end: %s", left)
+	}
+}
+
+// breakOff fences a client in the middle of a removal.
+func (r *rig) breakOff(t *testing.T, pool, id string) {
+	t.Helper()
+	other := open(t, r.cluster)
+	clients, err := other.Clients(t.Context())
+	must(t, err)
+	t.Cleanup(func() { _ = r.here.RemoveFence(context.WithoutCancel(t.Context()), clients) })
+	began, wait := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	ended := make(chan error, 1)
+	go func() {
+		ended <- other.As(clients).RemoveImage(t.Context(), pool, id, func(done, _ uint64) {
+			if done > 0 {
+				once.Do(func() { close(began); <-wait })
+			}
+		})
+	}()
+	<-began
+	must(t, r.here.Fence(t.Context(), clients))
+	close(wait)
+	if err := <-ended; !errs.Is(err, errs.Unknown) {
+		t.Errorf("removal by a client that was fenced: %v, want unknown", err)
+	}
 }
 
 // remnants makes what clients leave that die in the middle of work on an image.

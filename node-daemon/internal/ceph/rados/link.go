@@ -17,7 +17,8 @@ import (
 // on them has returned. Connections of one link live and die together.
 type link struct {
 	conns   map[purpose]*gorados.Conn
-	clients []string // addresses of those that change anything, sorted
+	step    func(string) // of Options
+	clients []string     // addresses of those that change anything, sorted
 
 	mu      sync.Mutex
 	users   int
@@ -69,7 +70,7 @@ func (l *link) end() {
 
 // dial opens a link. It blocks as long as librados does: some multiples of monTimeout.
 func dial(o Options, purposes ...purpose) (*link, error) {
-	l := &link{conns: map[purpose]*gorados.Conn{}, ended: make(chan struct{})}
+	l := &link{conns: map[purpose]*gorados.Conn{}, step: o.Step, ended: make(chan struct{})}
 	type dialled struct {
 		p    purpose
 		conn *gorados.Conn
@@ -164,6 +165,7 @@ type port struct {
 
 	mu      sync.Mutex
 	link    *link
+	old     []*link // on which calls may be under way still
 	opening *opening
 	closed  bool
 }
@@ -228,9 +230,46 @@ func (p *port) drop(l *link) {
 	p.mu.Lock()
 	if p.link == l {
 		p.link = nil
+		p.old = append(slices.DeleteFunc(p.old, (*link).over), l)
 	}
 	p.mu.Unlock()
 	l.retire()
+}
+
+// over reports whether the connections have ended.
+func (l *link) over() bool {
+	select {
+	case <-l.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// is reports whether one of the link's clients is among those.
+func (l *link) is(clients []string) bool {
+	return slices.ContainsFunc(l.clients, func(c string) bool { return slices.Contains(clients, c) })
+}
+
+// quiet waits until no call is under way as one of those clients.
+func (p *port) quiet(ctx context.Context, clients []string) error {
+	p.mu.Lock()
+	present, old := p.link, slices.Clone(p.old)
+	p.mu.Unlock()
+	if present != nil && present.is(clients) {
+		return errs.Conflictf("this daemon still acts as Ceph clients %q", present.clients)
+	}
+	for _, l := range old {
+		if !l.is(clients) {
+			continue
+		}
+		select {
+		case <-l.ended:
+		case <-ctx.Done():
+			return errs.Unavailablef("calls as Ceph clients %q have not returned: %w", l.clients, context.Cause(ctx))
+		}
+	}
+	return nil
 }
 
 // close ends the port. It returns a channel that is closed when the connections are.

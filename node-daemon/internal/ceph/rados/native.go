@@ -12,6 +12,10 @@ extern int pvcProgress(uint64_t, uint64_t, void *);
 static inline int pvc_remove(rados_ioctx_t io, const char *name, uintptr_t handle) {
 	return rbd_remove_with_progress(io, name, pvcProgress, (void *)handle);
 }
+
+static inline int pvc_trash_remove(rados_ioctx_t io, const char *id, uintptr_t handle) {
+	return rbd_trash_remove_with_progress(io, id, true, pvcProgress, (void *)handle);
+}
 */
 import "C"
 
@@ -35,14 +39,42 @@ func pvcProgress(done, total C.uint64_t, handle unsafe.Pointer) C.int {
 
 // removeImage is rbd_remove_with_progress.
 func removeImage(pool *gorados.IOContext, name string, progress func(done, total uint64)) error {
+	return withProgress(name, progress, func(name *C.char, handle C.uintptr_t) C.int {
+		return C.pvc_remove(C.rados_ioctx_t(pool.Pointer()), name, handle)
+	})
+}
+
+// removeTrashed is rbd_trash_remove_with_progress, which takes an id.
+func removeTrashed(pool *gorados.IOContext, id string, progress func(done, total uint64)) error {
+	return withProgress(id, progress, func(id *C.char, handle C.uintptr_t) C.int {
+		return C.pvc_trash_remove(C.rados_ioctx_t(pool.Pointer()), id, handle)
+	})
+}
+
+func withProgress(key string, progress func(done, total uint64), fn func(key *C.char, handle C.uintptr_t) C.int) error {
 	if progress == nil {
 		progress = func(uint64, uint64) {}
 	}
 	handle := cgo.NewHandle(progress)
 	defer handle.Delete()
-	text := C.CString(name)
+	text := C.CString(key)
 	defer C.free(unsafe.Pointer(text))
-	return failure(C.pvc_remove(C.rados_ioctx_t(pool.Pointer()), text, C.uintptr_t(handle)))
+	return failure(fn(text, C.uintptr_t(handle)))
+}
+
+// beingRemoved asks with rbd_trash_get whether an image lies in the trash because librbd has
+// begun to remove it. The trash that librbd lists does not have it.
+func beingRemoved(pool *gorados.IOContext, id string) (bool, error) {
+	text := C.CString(id)
+	defer C.free(unsafe.Pointer(text))
+	var info C.rbd_trash_image_info_t
+	err := failure(C.rbd_trash_get(C.rados_ioctx_t(pool.Pointer()), text, &info))
+	if err != nil {
+		_, err = absentIsEmpty("", err)
+		return false, err
+	}
+	defer C.rbd_trash_get_cleanup(&info)
+	return info.source == C.RBD_TRASH_IMAGE_SOURCE_REMOVING, nil
 }
 
 // entry is an image as the directory of a pool has it. One of format 1 has no id.

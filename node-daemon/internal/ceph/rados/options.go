@@ -12,6 +12,9 @@ type Options struct {
 	User    string // without "client."; empty: admin
 	Keyring string // its keys; empty: where the configuration says
 	Logger  *slog.Logger
+	// Step, for fault tests, is called with "ceph " and its name right before a command
+	// that changes something is sent to a monitor, when all looks are behind it.
+	Step func(step string)
 }
 
 const (

@@ -204,6 +204,7 @@ func (c calls) RemovePool(ctx context.Context, name string, id int64) error {
 		if _, err := poolWithID(conn, name, id); err != nil {
 			return struct{}{}, notSent{err}
 		}
+		l.step("ceph osd pool delete")
 		_, err := command{"prefix": "osd pool delete", "pool": name, "pool2": name, "yes_i_really_really_mean_it": true}.send(conn, nil)
 		return struct{}{}, err
 	})

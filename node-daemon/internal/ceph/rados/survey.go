@@ -53,7 +53,11 @@ func openEntry(l *link, io *gorados.IOContext, pool string, e entry) (ceph.Image
 func (c calls) list(ctx context.Context, pool string, one read) ([]ceph.Image, error) {
 	what := fmt.Sprintf("list the images of pool %q", pool)
 	entries, err := inPool(ctx, c, what, pool, short, reads, func(_ *link, io *gorados.IOContext) ([]entry, error) {
-		return listImages(io)
+		all, err := listImages(io)
+		if err != nil {
+			return nil, err
+		}
+		return distinct(io, all)
 	})
 	if err != nil {
 		return nil, err
@@ -70,6 +74,36 @@ func (c calls) list(ctx context.Context, pool string, one read) ([]ceph.Image, e
 	}
 	slices.SortFunc(images, func(a, b ceph.Image) int { return cmp.Compare(a.Name, b.Name) })
 	return images, nil
+}
+
+// distinct leaves out images that are being removed, which librbd lists too, where another
+// image has their name: an object has one record.
+func distinct(io *gorados.IOContext, all []entry) ([]entry, error) {
+	times := map[string]int{}
+	for _, e := range all {
+		times[e.name]++
+	}
+	if len(times) == len(all) {
+		return all, nil
+	}
+	owner, kept := map[string]string{}, all[:0]
+	for _, e := range all {
+		if times[e.name] > 1 {
+			if _, asked := owner[e.name]; !asked {
+				id, err := absentIsEmpty(idOf(io, e.name))
+				if err != nil {
+					return nil, err
+				}
+				owner[e.name] = cmp.Or(id, e.id) // of several that are being removed, one
+			}
+			if owner[e.name] != e.id {
+				continue
+			}
+			owner[e.name] = "-" // not the same a second time
+		}
+		kept = append(kept, e)
+	}
+	return kept, nil
 }
 
 // readPart reads some images, each worker with a pool of its own: the version of the last
