@@ -22,7 +22,7 @@ func TestACommandEndsOnceHoweverItsExecutorDies(t *testing.T) {
 			if frozen {
 				name = "frozen/" + step
 			}
-			t.Run(name, func(t *testing.T) { t.Parallel(); loseExecutor(t, step, frozen) })
+			t.Run(name, func(t *testing.T) { loseExecutor(t, step, frozen) })
 		}
 	}
 }

@@ -68,8 +68,12 @@ type lab struct {
 	queue *Queue
 }
 
+// newLab makes a lab. Labs have nothing in common: tests with one run beside each other.
 func newLab(t testing.TB, servers int) *lab {
 	t.Helper()
+	if t, ok := t.(*testing.T); ok {
+		t.Parallel()
+	}
 	l := &lab{t: t, zoo: ensemble.Start(t, ensemble.Options{Servers: servers, Tick: 200 * time.Millisecond}), world: &world{ids: map[string]int{}, fenced: map[string]bool{}}}
 	l.conn = coordtest.Dial(t, l.zoo.Addrs(), 10*time.Second, nil)
 	txn := new(coord.Txn)

@@ -41,7 +41,6 @@ func TestEveryErrorOfTheExecutorReachesTheClientWithItsKindAndText(t *testing.T)
 // TestWhatOnlyAnAbsentHostCanDoFails: a command of which nobody knows whether the host will
 // ever be back is refused by those that are there, after a while in which it may be started anew.
 func TestWhatOnlyAnAbsentHostCanDoFails(t *testing.T) {
-	t.Parallel()
 	l := newLab(t, 1)
 	l.register("hv1", l.zoo.Addrs(), sessionTime).client.Close()
 	handle := l.submit(Request{Args: volume("a"), Node: "hv1"})

@@ -149,7 +149,7 @@ func TestALostAnswerIsLookedForAndNothingIsDoneTwice(t *testing.T) {
 // after its call to Ceph, for every verb; another host takes over, then it goes on.
 func TestACommandEndsOnceWhereverItsExecutorIsLost(t *testing.T) {
 	for _, step := range []string{"within", command.StepExecuted} { // the others know nothing of verbs: package command tries them
-		t.Run(step, func(t *testing.T) { t.Parallel(); loseExecutors(t, step) })
+		t.Run(step, func(t *testing.T) { loseExecutors(t, step) })
 	}
 }
 
@@ -319,7 +319,7 @@ func TestAHalfRemovedImageIsRemovedAndNothingElse(t *testing.T) {
 // given away before it has gone on.
 func TestAPoolMadeAnewIsSafeFromALateRemoval(t *testing.T) {
 	for _, args := range []command.Args{command.PoolRemove{Pool: "vms"}, command.PoolAdd{Pool: "new", PGs: 8}} {
-		t.Run(string(args.Verb()), func(t *testing.T) { t.Parallel(); goOnLate(t, args) })
+		t.Run(string(args.Verb()), func(t *testing.T) { goOnLate(t, args) })
 	}
 }
 

@@ -37,8 +37,10 @@ type lab struct {
 	queue *command.Queue
 }
 
+// newLab makes a lab. Labs have nothing in common: tests with one run beside each other.
 func newLab(t *testing.T) *lab {
 	t.Helper()
+	t.Parallel()
 	l := &lab{t: t, zoo: ensemble.Start(t, ensemble.Options{Servers: 1, Tick: 200 * time.Millisecond})}
 	l.conn = coordtest.Dial(t, l.zoo.Addrs(), 10*time.Second, nil)
 	txn := new(coord.Txn)
