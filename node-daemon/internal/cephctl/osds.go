@@ -30,9 +30,14 @@ func (t *task) osdRemove(ctx context.Context, a command.OSDRemove) (command.Outc
 		if o, there := s.OSD(a.OSD); there {
 			r.Record = o
 		}
-		r.Alive = func(name string) bool {
-			n, there := s.Node(name)
-			return there && n.Alive()
+		r.Presence = func(name string) osd.Presence {
+			switch n, there := s.Node(name); {
+			case !there:
+				return osd.Foreign
+			case !n.Alive():
+				return osd.Away
+			}
+			return osd.Connected
 		}
 	})
 	if t.note != nil {

@@ -226,7 +226,7 @@ func made(t *testing.T, r *rig) {
 
 func (r *rig) remove(force bool, noted **Noted) (Removed, error) {
 	return r.host().Remove(r.t.Context(), rigCalls{r}, command.OSDRemove{OSD: 0, Force: force}, Removal{
-		Record: &model.OSD{ID: 0, Node: "hv1", Device: "/dev/sdb"}, Alive: func(string) bool { return true }, Noted: *noted, Tell: quiet,
+		Record: &model.OSD{ID: 0, Node: "hv1", Device: "/dev/sdb"}, Presence: func(string) Presence { return Connected }, Noted: *noted, Tell: quiet,
 		Keep: func(_ context.Context, n Noted) error {
 			return r.call("Keep", func() error { *noted = &n; return nil })
 		},
@@ -352,22 +352,53 @@ func TestAnOSDThatGotTheIDMeanwhileIsLeftAlone(t *testing.T) {
 
 func TestOSDOfAnotherHostIsRefusedWithTheReason(t *testing.T) {
 	for name, tt := range map[string]struct {
-		alive  bool
-		reason string
+		presence Presence
+		reason   string
 	}{
-		"alive": {true, "its disk is in host hv2, which has to remove it; this is host hv1"},
-		"dead":  {false, "its disk is in host hv2, whose daemon is not connected: the OSD can be marked out"},
+		"connected": {Connected, "its disk is in host hv2, which has to remove it; this is host hv1"},
+		"away":      {Away, "its disk is in host hv2, whose daemon is not connected: the OSD can be marked out"},
+		"foreign":   {Foreign, "it runs on host hv2, which is no node of this cluster: stop it there first"},
 	} {
 		r := newRig(t)
 		r.world.AddOSD(ceph.OSD{ID: 0, UUID: theirs, Up: true, In: true, Host: "hv2"})
 		_, err := r.host().Remove(t.Context(), rigCalls{r}, command.OSDRemove{OSD: 0, Force: true},
-			Removal{Alive: func(string) bool { return tt.alive }, Tell: quiet, Keep: func(context.Context, Noted) error { return nil }})
+			Removal{Presence: func(string) Presence { return tt.presence }, Tell: quiet, Keep: func(context.Context, Noted) error { return nil }})
 		if !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), tt.reason) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if o := r.osds()[0]; !o.In {
 			t.Errorf("%s: it was marked out", name)
 		}
+	}
+}
+
+// TestOSDOfAHostThatIsGoneForGoodLeavesCeph: also when the daemon that does it dies on the way,
+// nothing of this host's own is touched.
+func TestOSDOfAHostThatIsGoneForGoodLeavesCeph(t *testing.T) {
+	for _, how := range []happening{dies, diesAfter} {
+		each(t, how, func(t *testing.T, r *rig) {
+			r.world.AddOSD(ceph.OSD{ID: 0, UUID: theirs, In: true, Host: "hv2"})
+			var noted *Noted
+			remove := func() (Removed, error) {
+				return r.host().Remove(r.t.Context(), rigCalls{r}, command.OSDRemove{OSD: 0, Force: true}, Removal{
+					Record: &model.OSD{ID: 0, Node: "hv2", Device: "/dev/sdb"}, Presence: func(string) Presence { return Foreign }, Noted: noted, Tell: quiet,
+					Keep: func(_ context.Context, n Noted) error {
+						return r.call("Keep", func() error { noted = &n; return nil })
+					},
+				})
+			}
+			r.during(func() { _, _ = remove() })
+			removed, err := remove()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if noted != nil && !strings.Contains(removed.Message, "its disk in host hv2 was not erased") {
+				t.Error(removed.Message)
+			}
+			if left := r.osds(); len(left) != 0 {
+				t.Errorf("Ceph still has %+v", left)
+			}
+		})
 	}
 }
 
@@ -386,7 +417,7 @@ func TestProgressCountsTheGroupsThatLeave(t *testing.T) {
 		time.AfterFunc(60*time.Second, func() { r.world.SetUnsafe(0, "") })
 		var told []string
 		_, err := r.host().Remove(t.Context(), rigCalls{r}, command.OSDRemove{OSD: 0}, Removal{
-			Alive: func(string) bool { return true }, Keep: func(context.Context, Noted) error { return nil },
+			Presence: func(string) Presence { return Connected }, Keep: func(context.Context, Noted) error { return nil },
 			Tell: func(current, total int64, status string) {
 				if line := fmt.Sprintf("%d/%d %s", current, total, status); len(told) == 0 || told[len(told)-1] != line {
 					told = append(told, line)

@@ -156,8 +156,19 @@ func (h *Host) stop(ctx context.Context, o Identity) error {
 	return h.Units.Stop(ctx, Unit(o.ID))
 }
 
-// owned says why an OSD is not this host's to remove, nil if it is.
-func (h *Host) owned(o *ceph.OSD, record *model.OSD, alive func(node string) bool) error {
+// Presence is what the cluster knows of a host.
+type Presence uint8
+
+// The presences.
+const (
+	Connected Presence = iota // its daemon is
+	Away                      // it is a node whose daemon is not connected
+	Foreign                   // it is no node of the cluster, or not any more
+)
+
+// owned says why an OSD is not this host's to remove, nil if it is. One in a host that is none of
+// the cluster's is anybody's, without its disk, if it does not run: elsewhere is that host.
+func (h *Host) owned(o *ceph.OSD, record *model.OSD, presence func(node string) Presence) (elsewhere string, err error) {
 	owner := ""
 	if o != nil {
 		owner = o.Host
@@ -166,12 +177,17 @@ func (h *Host) owned(o *ceph.OSD, record *model.OSD, alive func(node string) boo
 		owner = record.Node
 	}
 	if owner == "" || owner == h.Node {
-		return nil
+		return "", nil
 	}
-	if !alive(owner) {
-		return errs.Conflictf("its disk is in host %s, whose daemon is not connected: the OSD can be marked out, and removed when the host is back", owner)
+	switch is := presence(owner); {
+	case is == Foreign && o != nil && o.Up:
+		return "", errs.Conflictf("it runs on host %s, which is no node of this cluster: stop it there first", owner)
+	case is == Foreign:
+		return owner, nil
+	case is == Away:
+		return "", errs.Conflictf("its disk is in host %s, whose daemon is not connected: the OSD can be marked out, and removed when the host is back or is no node any more", owner)
 	}
-	return errs.Conflictf("its disk is in host %s, which has to remove it; this is host %s", owner, h.Node)
+	return "", errs.Conflictf("its disk is in host %s, which has to remove it; this is host %s", owner, h.Node)
 }
 
 // ended reports whether an error leaves everything to the next attempt: the daemon is

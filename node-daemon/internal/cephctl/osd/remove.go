@@ -16,13 +16,16 @@ import (
 type Noted struct {
 	UUID   string `json:"uuid"`
 	Device string `json:"device"` // empty if it was not found
+	// Elsewhere is the host with the disk if that is no node of the cluster: only Ceph
+	// is told of the removal.
+	Elsewhere string `json:"elsewhere,omitempty"`
 }
 
 // Removal is what Remove needs beside the command.
 type Removal struct {
-	Record *model.OSD             // what is recorded of the OSD, nil if nothing
-	Alive  func(node string) bool // whether the daemon of a node is connected
-	Noted  *Noted                 // what an earlier attempt has kept, nil if nothing
+	Record   *model.OSD                 // what is recorded of the OSD, nil if nothing
+	Presence func(node string) Presence // of other hosts
+	Noted    *Noted                     // what an earlier attempt has kept, nil if nothing
 	// Keep keeps it for those after this one, before anything is changed.
 	Keep func(ctx context.Context, n Noted) error
 	Tell Progress
@@ -90,7 +93,8 @@ func (m *remover) look(ctx context.Context) (err error) {
 	if m.now, err = find(ctx, m.calls, withID(m.args.OSD)); err != nil {
 		return err
 	}
-	if err := m.owned(m.now, m.Record, m.Alive); err != nil || m.now == nil {
+	elsewhere, err := m.owned(m.now, m.Record, m.Presence)
+	if err != nil || m.now == nil {
 		return err
 	}
 	m.osd = Identity{ID: m.args.OSD, UUID: m.now.UUID}
@@ -98,7 +102,10 @@ func (m *remover) look(ctx context.Context) (err error) {
 	if m.Record != nil {
 		device = m.Record.Device
 	}
-	m.note = Noted{UUID: m.now.UUID}
+	m.note = Noted{UUID: m.now.UUID, Elsewhere: elsewhere}
+	if elsewhere != "" {
+		return m.Keep(ctx, m.note)
+	}
 	found, err := m.Disks.Find(ctx, m.osd, device)
 	switch {
 	case err == nil:
@@ -124,19 +131,34 @@ func (m *remover) do(ctx context.Context) error {
 			return err
 		}
 		m.step(StepDrained)
-		m.Tell(1, removeSteps, "stopping the OSD")
-		if err := m.stop(ctx, m.osd); err != nil {
+		if err := m.end(ctx); err != nil {
 			return err
 		}
-		m.step(StepStopped)
 		m.Tell(2, removeSteps, "removing the OSD from Ceph")
 		if err := m.purge(ctx); err != nil {
 			return err
 		}
 		m.step(StepPurged)
 	}
+	if m.note.Elsewhere != "" {
+		m.remark("its disk in host %s was not erased: that is no node of the cluster", m.note.Elsewhere)
+		return nil
+	}
 	m.Tell(3, removeSteps, "erasing the disk")
 	return m.wipe(ctx)
+}
+
+// end stops the daemon; one on a host that is none of the cluster's does not run.
+func (m *remover) end(ctx context.Context) error {
+	if m.note.Elsewhere != "" {
+		return nil
+	}
+	m.Tell(1, removeSteps, "stopping the OSD")
+	if err := m.stop(ctx, m.osd); err != nil {
+		return err
+	}
+	m.step(StepStopped)
+	return nil
 }
 
 // drain has the data of the OSD moved elsewhere.

@@ -152,7 +152,7 @@ func TestAnOSDOnALogicalVolume(t *testing.T) {
 		return o != nil && o.Up, err
 	}))
 	removed, err := h.Remove(ctx, cluster, command.OSDRemove{OSD: o.ID, Force: true}, Removal{
-		Alive: func(string) bool { return true }, Tell: tell, Keep: func(context.Context, Noted) error { return nil },
+		Presence: func(string) Presence { return Connected }, Tell: tell, Keep: func(context.Context, Noted) error { return nil },
 	})
 	if err != nil || strings.Contains(removed.Message, "not erased") {
 		t.Errorf("%+v, %v", removed, err)
