@@ -92,7 +92,7 @@ func (c *Cluster) RemoveOSD(ctx context.Context, r RemoveOSD) (Begun, error) {
 		case !ok || !n.HasStorage():
 			return anyHost(s)
 		case !n.Running():
-			return place{}, errs.Conflictf("OSD %d was not removed: its disk is in host %s, whose daemon is in state %s; the OSD can be marked out, and removed when that host is back",
+			return place{}, errs.Conflictf("OSD %d was not removed: its disk is in host %s, whose daemon is in state %s; the OSD can be marked out, and removed when that host is back or is no node any more",
 				o.ID, o.Node, n.EffectiveDaemonState())
 		}
 		return place{node: o.Node}, nil
