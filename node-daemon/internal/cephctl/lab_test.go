@@ -23,8 +23,12 @@ import (
 	"github.com/parallelvirtualcluster/pvc/testbed/ensemble"
 )
 
-// sessionTime is short: tests wait for sessions to expire.
-const sessionTime = 1500 * time.Millisecond
+// sessionTime is that of the hosts' sessions, which tests wait for to expire; patientSession
+// that of who looks on.
+const (
+	sessionTime    = 3 * time.Second
+	patientSession = 10 * time.Second
+)
 
 var quiet = slog.New(slog.DiscardHandler)
 
@@ -42,7 +46,7 @@ func newLab(t *testing.T) *lab {
 	t.Helper()
 	t.Parallel()
 	l := &lab{t: t, zoo: ensemble.Start(t, ensemble.Options{Servers: 1, Tick: 200 * time.Millisecond})}
-	l.conn = coordtest.Dial(t, l.zoo.Addrs(), 10*time.Second, nil)
+	l.conn = coordtest.Dial(t, l.zoo.Addrs(), patientSession, nil)
 	txn := new(coord.Txn)
 	for _, p := range []string{
 		schema.Nodes, schema.Domains, schema.Networks, schema.Claims, schema.Config, schema.Commands,
@@ -51,7 +55,7 @@ func newLab(t *testing.T) *lab {
 		txn.Create(p, nil)
 	}
 	l.commit(txn.Create(schema.Primary, []byte(schema.NoPrimary)).CreateEphemeral(schema.PrimaryHolder, []byte("hv1")))
-	l.view = l.open(l.zoo.Addrs(), view.WholeCluster)
+	l.view = l.open(l.zoo.Addrs(), view.WholeCluster, patientSession)
 	l.queue = command.NewQueue(l.view)
 	return l
 }
@@ -64,9 +68,9 @@ func (l *lab) commit(txn *coord.Txn) {
 }
 
 // open starts a view and waits for its first picture.
-func (l *lab) open(servers []string, scope view.Scope) *view.View {
+func (l *lab) open(servers []string, scope view.Scope, session time.Duration) *view.View {
 	l.t.Helper()
-	v := view.New(view.Options{Scope: scope, Dial: zk.Dial, Servers: servers, Timeout: sessionTime, Connections: 1, Logger: quiet})
+	v := view.New(view.Options{Scope: scope, Dial: zk.Dial, Servers: servers, Timeout: session, Connections: 1, Logger: quiet})
 	l.background(v.Run)
 	coordtest.Eventually(l.t, "a picture", v.Ready)
 	return v
@@ -133,7 +137,7 @@ func (l *lab) hostAs(instance, name string, cluster ceph.Cluster) *host {
 	l.t.Helper()
 	h := &host{l: l, name: name, proxy: coordtest.NewProxy(l.t, l.zoo.Addrs()), cluster: cluster, gates: map[string]*gate{}}
 	h.session = l.register(instance, name, h.proxy.Addrs())
-	h.view = l.open(h.proxy.Addrs(), view.StorageHost)
+	h.view = l.open(h.proxy.Addrs(), view.StorageHost, sessionTime)
 	e := &Executor{Cluster: cluster, View: h.view, Users: Users(h.session.client), Logger: quiet}
 	w := &command.Worker{
 		Session: h.session, View: h.view, Client: e.Client, Fence: e.Fence, Quiet: e.Quiet, Execute: e.Execute, Long: e.Long,
