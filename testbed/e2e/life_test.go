@@ -66,7 +66,7 @@ func TestGuestThatIgnoresThePowerButtonIsDestroyedInTime(t *testing.T) {
 	const vm = "eedeaf"
 	startTick(t, 2, vm)
 	typeTo(t, cluster.Host(2), vm, "i")
-	waitTicks(t, vm, 3) // the byte is read between two ticks
+	waitTicks(t, vm, waitTicks(t, vm, 1)+3) // the byte is read between two ticks, which are told a second later
 	do(t, post, "/vm/"+vm+"/state", "state=shutdown")
 	during(t, shutdownTimeout*8/10, "within its time", func() string {
 		if len(qemus(vm)) == 0 {
