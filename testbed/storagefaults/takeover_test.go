@@ -219,7 +219,9 @@ func TestALateCommandForAMonitorHitsNoPoolMadeAnew(t *testing.T) {
 			ready(t)
 			h := primary(t)
 			reached, release := gate(t, h, tc.gate)
-			wait := all(t, []call{tc.late})
+			late := tc.late
+			late.key = tc.name // asked again when the command has ended, it is answered the same
+			wait := all(t, []call{late})
 			reached()
 			goOn := pause(t, h)
 			sessionOver(t, h)
