@@ -264,6 +264,20 @@ func zombie(pid int) bool {
 	return strings.HasPrefix(rest, "Z")
 }
 
+// onRecord reports whether a znode exists. The server that is asked may have been killed a
+// moment ago by another test: then the next one is.
+func onRecord(t testing.TB, path string) (there bool) {
+	t.Helper()
+	within(t, deadline, path+" is asked for", func() string {
+		var err error
+		if _, there, err = zookeep.Exists(t.Context(), path); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	return there
+}
+
 // theQEMU is the one process of a guest.
 func theQEMU(t testing.TB, name string) int {
 	t.Helper()

@@ -28,8 +28,8 @@ func TestNodesRegisterWithTheirFacts(t *testing.T) {
 			primaries++
 		}
 		for _, key := range []string{schema.NodeDaemonMode, schema.NodeKeepalive, schema.NodeStaticData, schema.NodeRunningDomains, schema.NodeIPMIHost} {
-			if _, there, err := zookeep.Exists(t.Context(), schema.Node(h.Name, key)); err != nil || !there {
-				t.Errorf("key %s of %s: there %v, %v", key, h.Name, there, err)
+			if !onRecord(t, schema.Node(h.Name, key)) {
+				t.Errorf("%s has no key %s", h.Name, key)
 			}
 		}
 	}
