@@ -107,20 +107,22 @@ func (p *Purger) keep(c *Command) time.Duration {
 // forgetEnded deletes what is kept of lost executors whose processes are known to be gone:
 // a host that is away again later does not reserve anything anew.
 func (p *Purger) forgetEnded(ctx context.Context) {
-	var over []coord.Txn
+	over := map[*Command][]coord.Txn{}
 	p.View.Read(func(s *view.Snapshot) {
 		for _, c := range s.Commands() {
 			for _, lost := range c.Lost {
 				if ended(s, lost) {
-					over = append(over, forget(c, lost))
+					over[c] = append(over[c], forget(c, lost))
 				}
 			}
 		}
 	})
-	for _, gone := range over {
-		var txn coord.Txn
-		p.Session.Check(&txn)
-		p.commit(ctx, *txn.Append(gone), "cannot end the reservation of a name")
+	for c, txns := range over {
+		for _, gone := range txns {
+			var txn coord.Txn
+			p.Session.Check(&txn)
+			p.commit(ctx, c, *txn.Append(gone), "cannot end the reservation of a name")
+		}
 	}
 }
 
@@ -129,17 +131,17 @@ func (p *Purger) remove(ctx context.Context, c *Command) bool {
 	var txn coord.Txn
 	p.Session.Check(&txn)
 	remove(&txn, c)
-	return p.commit(ctx, txn, "cannot remove a finished command")
+	return p.commit(ctx, c, txn, "cannot remove a finished command")
 }
 
-// commit reports whether a transaction went well. One that does not fit any more is looked
+// commit reports whether a transaction about a command went well. One that does not fit any more is looked
 // at again.
-func (p *Purger) commit(ctx context.Context, txn coord.Txn, failure string) bool {
+func (p *Purger) commit(ctx context.Context, c *Command, txn coord.Txn, failure string) bool {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	_, err := p.Session.Client().Commit(ctx, txn)
 	if err != nil && !errs.Is(err, errs.Conflict) && p.Logger != nil {
-		p.Logger.Warn(failure, "err", err)
+		p.Logger.Warn(failure, "command", c.ID, "verb", c.Verb, "err", err)
 	}
 	return err == nil
 }

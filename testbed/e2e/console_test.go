@@ -36,9 +36,13 @@ func TestConsoleIsGaplessAcrossMigrationAndRestarts(t *testing.T) {
 // writes is how often the console log of a VM was written.
 func writes(t testing.TB, uuid string) int32 {
 	t.Helper()
-	_, stat, err := zookeep.Get(t.Context(), schema.VM(uuid, schema.VMConsoleLog))
-	must(t, err)
-	return stat.Version
+	var version int32
+	asked(t, schema.VM(uuid, schema.VMConsoleLog), func(path string) error {
+		_, stat, err := zookeep.Get(t.Context(), path)
+		version = stat.Version
+		return err
+	})
+	return version
 }
 
 // TestTalkativeGuestCostsOneWritePerSecondAndItsFileIsCut watches a guest that fills

@@ -268,14 +268,32 @@ func zombie(pid int) bool {
 // moment ago by another test: then the next one is.
 func onRecord(t testing.TB, path string) (there bool) {
 	t.Helper()
+	asked(t, path, func(path string) (err error) {
+		_, there, err = zookeep.Exists(t.Context(), path)
+		return err
+	})
+	return there
+}
+
+// children are the names below a path.
+func children(t testing.TB, path string) (names []string) {
+	t.Helper()
+	asked(t, path, func(path string) (err error) {
+		names, _, err = zookeep.Children(t.Context(), path)
+		return err
+	})
+	return names
+}
+
+// asked repeats a question about a path until it is answered.
+func asked(t testing.TB, path string, ask func(path string) error) {
+	t.Helper()
 	within(t, deadline, path+" is asked for", func() string {
-		var err error
-		if _, there, err = zookeep.Exists(t.Context(), path); err != nil {
+		if err := ask(path); err != nil {
 			return err.Error()
 		}
 		return ""
 	})
-	return there
 }
 
 // theQEMU is the one process of a guest.

@@ -257,8 +257,7 @@ func TestSecondDaemonOfANameIsRefused(t *testing.T) {
 	text := strings.ReplaceAll(string(b), "/run/pvc", "/run/twin")
 	must(t, os.WriteFile(config, []byte(text), 0o600))
 	sessions := func() string {
-		names, _, err := zookeep.Children(t.Context(), schema.Node(one.Name, schema.NodeSession))
-		return fmt.Sprint(names, err)
+		return strings.Join(children(t, schema.Node(one.Name, schema.NodeSession)), " ")
 	}
 	before := sessions()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)

@@ -1,6 +1,7 @@
 package coordtest
 
 import (
+	"io"
 	"net"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ type Proxy struct {
 	mu      sync.Mutex
 	flowing chan struct{} // closed while bytes flow
 	conns   map[net.Conn]struct{}
+	ignore  int
 	refuse  bool
 	wg      sync.WaitGroup
 }
@@ -67,6 +69,13 @@ func (p *Proxy) Flow() {
 	}
 }
 
+// Ignore accepts the next n connections and never answers what is said on them.
+func (p *Proxy) Ignore(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ignore = n
+}
+
 // Drop breaks every connection; new ones work.
 func (p *Proxy) Drop() {
 	p.mu.Lock()
@@ -100,6 +109,13 @@ func (p *Proxy) accept(l net.Listener, server string) {
 
 func (p *Proxy) serve(in net.Conn, server string) {
 	defer in.Close()
+	if p.ignored() {
+		if p.track(in) {
+			_, _ = io.Copy(io.Discard, in) // until somebody ends it
+			p.forget(in)
+		}
+		return
+	}
 	out, err := net.DialTimeout("tcp", server, 5*time.Second)
 	if err != nil {
 		return
@@ -112,10 +128,22 @@ func (p *Proxy) serve(in net.Conn, server string) {
 	both.Go(func() { p.pump(out, in) })
 	both.Go(func() { p.pump(in, out) })
 	both.Wait()
+	p.forget(in, out)
+}
+
+func (p *Proxy) ignored() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.conns, in)
-	delete(p.conns, out)
+	p.ignore--
+	return p.ignore >= 0
+}
+
+func (p *Proxy) forget(conns ...net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range conns {
+		delete(p.conns, c)
+	}
 }
 
 func (p *Proxy) track(conns ...net.Conn) bool {

@@ -20,7 +20,8 @@ type Client struct {
 	conn    *zk.Conn
 	acl     []zk.ACL
 	onEvent func(coord.Event)
-	timeout atomic.Int64 // negotiated, ns
+	asked   time.Duration // session timeout that is asked for
+	timeout atomic.Int64  // negotiated, ns
 
 	up       chan struct{} // closed when the session is there
 	upOnce   sync.Once
@@ -40,7 +41,7 @@ var _ coord.Client = (*Client)(nil)
 
 // Dial opens a session and waits for it until ctx ends. It is a coord.Dialer.
 func Dial(ctx context.Context, o coord.Options) (coord.Client, error) {
-	c := &Client{onEvent: o.OnEvent, up: make(chan struct{}), lost: make(chan struct{}), over: make(chan struct{}), acl: zk.WorldACL(zk.PermAll)}
+	c := &Client{onEvent: o.OnEvent, asked: o.Timeout, up: make(chan struct{}), lost: make(chan struct{}), over: make(chan struct{}), acl: zk.WorldACL(zk.PermAll)}
 	if c.onEvent == nil {
 		c.onEvent = func(coord.Event) {}
 	}
@@ -94,8 +95,12 @@ func (c *Client) dial(network, address string, timeout time.Duration) (net.Conn,
 		return nil, zk.ErrClosing
 	}
 	conn, err := net.DialTimeout(network, address, timeout)
-	if err != nil || !c.anchored.Load() {
-		return conn, err
+	if err != nil {
+		return nil, err
+	}
+	conn = &greeting{Conn: conn, patience: patience(c.asked)}
+	if !c.anchored.Load() {
+		return conn, nil
 	}
 	wire := settle(conn, c.over)
 	c.wire.Store(wire)

@@ -52,3 +52,25 @@ func TestAConnectionThatBreaksUnderLoadSettles(t *testing.T) {
 	<-connected
 	c.Close() // right now: this too must not get in the way of the watches
 }
+
+func TestAServerThatDoesNotGreetIsLeftInTime(t *testing.T) {
+	e := ensemble.Start(t, ensemble.Options{Servers: 1})
+	proxy := coordtest.NewProxy(t, e.Addrs())
+	proxy.Ignore(1)
+	c, err := zk.Dial(t.Context(), coord.Options{Servers: proxy.Addrs(), Timeout: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	proxy.Ignore(2)
+	proxy.Drop()
+	coordtest.Eventually(t, "an answer", func() bool {
+		_, _, err := c.Get(t.Context(), "/zookeeper/quota")
+		return err == nil
+	})
+	select {
+	case <-c.Lost():
+		t.Error("the session was lost while servers did not answer")
+	default:
+	}
+}
