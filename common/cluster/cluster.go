@@ -73,6 +73,9 @@ type plan struct {
 	// done reports the end of what was begun, or why it failed; nil if there is
 	// nothing to wait for.
 	done func(s *view.Snapshot) (bool, error)
+	// settles is the path of what has changed before the end: whoever waited for the end
+	// is to see it.
+	settles string
 }
 
 type rule func(s *view.Snapshot) (plan, error)
@@ -144,7 +147,11 @@ func (c *Cluster) change(ctx context.Context, wait bool, r rule) (Answer, error)
 		return Answer{}, err
 	}
 	if wait && p.done != nil {
-		if err := c.await(ctx, c.o.WaitTimeout, p.done); err != nil {
+		err := c.await(ctx, c.o.WaitTimeout, p.done)
+		if err == nil && p.settles != "" {
+			err = c.o.View.Settle(ctx, p.settles)
+		}
+		if err != nil {
 			return Answer{}, fmt.Errorf("%s, but: %w", p.message, err)
 		}
 	}

@@ -145,7 +145,7 @@ func ready(_ *view.Snapshot, n *model.Node) (plan, error) {
 }
 
 func domainState(n *model.Node, want model.DomainState) plan {
-	p := plan{about: schema.Node(n.Name)}
+	p := plan{about: schema.Node(n.Name), settles: schema.Domains}
 	p.txn.Set(schema.Node(n.Name, schema.NodeDomainState), []byte(want), n.Versions.DomainState)
 	if n.FlushReport != "" {
 		p.txn.Set(schema.Node(n.Name, schema.NodeFlush), nil, coord.AnyVersion)

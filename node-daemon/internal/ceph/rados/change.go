@@ -99,8 +99,35 @@ func defaultFeatures(conn *gorados.Conn) (uint64, error) {
 type prepared struct {
 	name      string
 	watchers  []string
+	cutOff    bool // all watchers are
 	snapshots int
 	removed   bool // in part: see beingRemoved
+}
+
+// Watches of a client that was cut off end when the OSD concerned learns of it, which takes
+// a moment, and at the latest after Ceph's watch timeout of 30 s.
+const (
+	watchLooks = 100 * time.Millisecond
+	watchLimit = 35 * time.Second
+)
+
+// prepareAlone is prepare, after those who were cut off have let go of the image.
+func (c calls) prepareAlone(ctx context.Context, what, pool, id string) (prepared, error) {
+	limit, cancel := context.WithTimeout(ctx, watchLimit)
+	defer cancel()
+	looks := time.NewTicker(watchLooks)
+	defer looks.Stop()
+	for {
+		p, err := c.prepare(ctx, what, pool, id)
+		if err != nil || !p.cutOff {
+			return p, err
+		}
+		select {
+		case <-looks.C:
+		case <-limit.Done():
+			return p, nil
+		}
+	}
 }
 
 // prepare opens an image on the connection for short work: if Ceph does not answer,
@@ -126,6 +153,9 @@ func (c calls) prepare(ctx context.Context, what, pool, id string) (prepared, er
 			p.watchers, err = watchersOf(l, image)
 			return none, err
 		})
+		if err == nil && len(p.watchers) > 0 {
+			p.cutOff, err = allCutOff(l.conns[short], p.watchers)
+		}
 		return p, err
 	})
 }
@@ -182,7 +212,7 @@ func resizeImage(image *gorbd.Image, size uint64, shrink bool) error {
 // RenameImage implements ceph.Calls.
 func (c calls) RenameImage(ctx context.Context, pool, id, to string) error {
 	what := fmt.Sprintf("rename image %s/%s to %q", pool, id, to)
-	p, err := c.prepare(ctx, what, pool, id)
+	p, err := c.prepareAlone(ctx, what, pool, id)
 	if err != nil || p.name == to {
 		return err
 	}
@@ -207,7 +237,7 @@ func (c calls) RenameImage(ctx context.Context, pool, id, to string) error {
 // RemoveImage implements ceph.Calls.
 func (c calls) RemoveImage(ctx context.Context, pool, id string, progress func(done, total uint64)) error {
 	what := fmt.Sprintf("remove image %s/%s", pool, id)
-	p, err := c.prepare(ctx, what, pool, id)
+	p, err := c.prepareAlone(ctx, what, pool, id)
 	if p.removed { // somebody has not come to the end of it, and its name is not its own any more
 		return c.longWork(ctx, what, pool, func(io *gorados.IOContext) error { return inWords(removeTrashed(io, id, progress)) })
 	}

@@ -132,6 +132,23 @@ func blocklist(conn *gorados.Conn) (map[string]time.Time, error) {
 	return entries, nil
 }
 
+// allCutOff reports whether every one of the clients is on the blocklist, by itself or with
+// its whole address.
+func allCutOff(conn *gorados.Conn, clients []string) (bool, error) {
+	entries, err := blocklist(conn)
+	if err != nil {
+		return false, err
+	}
+	for _, client := range clients {
+		_, listed := entries[client]
+		_, all := entries[client[:strings.LastIndexByte(client, ':')+1]+"0/0"]
+		if !listed && !all {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 // plainAddress returns "192.0.2.1:0/123" of "v2:192.0.2.1:0/123" or of a list with that
 // element alone.
 func plainAddress(text string) (string, error) {

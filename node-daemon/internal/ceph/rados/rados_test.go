@@ -52,6 +52,7 @@ func TestOnARealCluster(t *testing.T) {
 	t.Run("StoppedManagerHidesStatisticsOnly", r.stoppedManager)
 	t.Run("StoppedOSDHoldsUpItsCallersOnly", r.stoppedOSDs)
 	t.Run("FencedRemovalEnds", r.fencedRemoval)
+	t.Run("WhoWasCutOffIsWaitedFor", r.letsGo)
 	t.Run("HalfRemovedImageIsFinishedByItsID", r.halfRemoved)
 	t.Run("WhatWasBrokenOffDoesNotHoldTheName", r.remnants)
 	t.Run("CallsThatHangAreBounded", r.bounded)
