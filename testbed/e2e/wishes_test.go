@@ -106,7 +106,8 @@ func TestStartIsNotHeldUpByManyShutdowns(t *testing.T) {
 		still += len(qemus(vm))
 	}
 	t.Logf("started in %v, %d of %d guests still had to shut down", took, still, crowd)
-	if still < crowd/2 {
+	// In a queue behind them, however many were ended at a time, it would be among the last.
+	if still < crowd/4 {
 		t.Errorf("%d of %d guests had not ended when the other ran: the start was held up (%v)", still, crowd, took)
 	}
 	all(t, slow, func(vm string) { waitState(t, vm, "stop") })
