@@ -272,7 +272,7 @@ func planEnded(h Host, w Wanted, s Seen) Action {
 		switch {
 		case vm.Node != h.Node:
 			return Action{Step: Release}
-		case !c.Recorded && (!s.Ended || s.EndReason == hypervisor.StoppedUnknown):
+		case !c.Recorded && neverRan(s):
 			return Action{Step: Create}
 		default:
 			return planCrashed(s)
@@ -284,6 +284,20 @@ func planEnded(h Host, w Wanted, s Seen) Action {
 	default:
 		return Action{Step: Release}
 	}
+}
+
+// neverRan reports, of a guest that is not on record and so has never executed, that what was
+// seen is not its end: it cannot have shut down or moved. Those are ends of an earlier run, whose
+// release and the claim after it were committed without this daemon being told.
+func neverRan(s Seen) bool {
+	if !s.Ended {
+		return true
+	}
+	switch s.EndReason {
+	case hypervisor.StoppedUnknown, hypervisor.StoppedShutdown, hypervisor.StoppedMigrated:
+		return true
+	}
+	return false
 }
 
 // planCrashed handles a guest that ended although it was to run.

@@ -86,6 +86,9 @@ func TestPlanOfALife(t *testing.T) {
 
 		{"a guest that powers itself off is stopped", Wanted{VM: vm("start", "hv1"), Claim: owned("resumed")}, ended(hypervisor.StoppedShutdown), Action{Step: Release, State: "stop", Reason: "the guest powered itself off"}},
 		{"a start that overtakes a shutdown wins", Wanted{VM: vm("start", "hv1"), Claim: owned("resumed")}, Seen{Ended: true, EndReason: hypervisor.StoppedShutdown, Ordered: true}, Action{Step: Release}},
+		{"one that has not run yet has not done so", Wanted{VM: vm("start", "hv1"), Claim: owned("")}, ended(hypervisor.StoppedShutdown), Action{Step: Create}},
+		{"nor moved away", Wanted{VM: vm("start", "hv1"), Claim: owned("")}, ended(hypervisor.StoppedMigrated), Action{Step: Create}},
+		{"but it may have failed to come up", Wanted{VM: vm("start", "hv1"), Claim: owned("")}, ended(hypervisor.StoppedFailed), Action{Step: Release, Crash: true, Reason: "the guest did not come up"}},
 		{"a crash is counted and started again", Wanted{VM: vm("start", "hv1"), Claim: owned("resumed")}, ended(hypervisor.StoppedCrashed), Action{Step: Release, Crash: true, Reason: "the guest crashed"}},
 		{"too many crashes end in failed", Wanted{VM: vm("start", "hv1"), Claim: owned("resumed")}, Seen{Ended: true, EndReason: hypervisor.StoppedCrashed, CrashLimit: true}, Action{Step: Release, State: "failed", Crash: true, Reason: "the guest crashed; it ended too often in a short time and is not started again"}},
 		{"an end that nobody saw counts as a crash", Wanted{VM: vm("start", "hv1"), Claim: owned("resumed")}, Seen{}, Action{Step: Release, Crash: true, Reason: "the guest ended unseen"}},
