@@ -49,8 +49,8 @@ type Worker struct {
 	// is unknown: then the connection has to be replaced, and Client gives the new one.
 	Fence func(ctx context.Context, client string) error
 	// Quiet, if set, returns nil when nothing that this process has begun as that client is
-	// under way any more, nor can begin. The names of pools that lost executors of this
-	// process have reserved are free then; otherwise they are when it has ended.
+	// under way any more, nor can begin. What lost executors of this process have reserved is
+	// free then; otherwise it is when the process has ended.
 	Quiet func(ctx context.Context, client string) error
 	// Execute does what a command says. It acts only through the connection of
 	// Attempt.Client, and does not replace that by itself: an attempt that was fenced has
