@@ -44,7 +44,9 @@ type late struct {
 
 func again(tag string) (list []late) {
 	volume := func(calls ...call) late { return late{anew: calls} }
-	byMonitor := func(c call, wrong func(now truth, flags string) string) late { return late{anew: []call{c}, monitor: true, wrong: wrong} }
+	byMonitor := func(c call, wrong func(now truth, flags string) string) late {
+		return late{anew: []call{c}, monitor: true, wrong: wrong}
+	}
 	in := func(osd, want string) func(truth, string) string {
 		return func(now truth, _ string) string { return same("OSD "+osd+" in", now.In[osd], want) }
 	}

@@ -142,7 +142,7 @@ func (t *task) run(ctx context.Context, args command.Args) (command.Outcome, err
 	return command.Outcome{}, errs.Invalidf("%s is not executed by this release", args.Verb())
 }
 
-// remember notes the state before the first change.
+// remember notes the state before the first change, and claims the command with that.
 func (t *task) remember(ctx context.Context, n note) error {
 	if t.note != nil {
 		return nil
