@@ -16,6 +16,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/view"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph/fake"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/cephctl/osd"
 )
 
 var lost = errs.New(errs.Unknown, "the answer was lost")
@@ -93,12 +94,15 @@ func addPool(n *note, p *ceph.Pool) func() (bool, error) {
 	}
 }
 
-// deeds are the commands that change something, in an order in which each can be done,
-// and the call by which it is done.
-var deeds = []struct {
+// deed is a command, and the call by which it is done.
+type deed struct {
 	args   command.Args
 	method fake.Method
-}{
+}
+
+// deeds are the commands that change something, in an order in which each can be done,
+// and the call by which it is done.
+var deeds = []deed{
 	{command.PoolAdd{Pool: "vms", PGs: 8}, fake.CreatePool},
 	{command.VolumeAdd{Pool: "vms", Volume: "a", Size: 8 * mib}, fake.CreateImage},
 	{command.VolumeResize{Pool: "vms", Volume: "a", Size: 16 * mib}, fake.ResizeImage},
@@ -143,6 +147,38 @@ func TestALostAnswerIsLookedForAndNothingIsDoneTwice(t *testing.T) {
 		if n := c.Calls(d.method) - before; n != want {
 			t.Errorf("%s: %s was called %d times", d.args.Verb(), d.method, n)
 		}
+	}
+}
+
+// TestNothingIsChangedBeforeTheClaim: when it fails, no verb calls what changes anything.
+func TestNothingIsChangedBeforeTheClaim(t *testing.T) {
+	world := fake.NewWorld()
+	c := world.Connect()
+	world.AddOSD(ceph.OSD{ID: 0, UUID: "u", Up: true, In: true, Host: "hv1", Weight: 1, Reweight: 1})
+	taken := errs.Conflictf("another host has the command")
+	attempt := func(args command.Args, refused error) error {
+		task := bareTask(c)
+		task.executor.OSDs = &osd.Host{Node: "hv1"}
+		task.Begin = func(context.Context) error { return refused }
+		task.Remember = func(context.Context, any) error { return refused }
+		_, err := task.run(t.Context(), args)
+		return err
+	}
+	all := append(slices.Clone(deeds), []deed{
+		{command.OSDSet{Flag: "noout"}, fake.SetFlag}, {command.OSDUnset{Flag: "noout"}, fake.SetFlag},
+		{command.OSDOut{OSD: 0}, fake.SetOSDIn}, {command.OSDIn{OSD: 0}, fake.SetOSDIn},
+	}...)
+	for _, d := range all {
+		before := c.Calls(d.method)
+		if err := attempt(d.args, taken); !errs.Is(err, errs.Conflict) || c.Calls(d.method) != before {
+			t.Errorf("%s without a claim: %v, %s was called %d times", d.args.Verb(), err, d.method, c.Calls(d.method)-before)
+		}
+		if err := attempt(d.args, nil); err != nil || c.Calls(d.method) != before+1 {
+			t.Errorf("%s with a claim: %v", d.args.Verb(), err)
+		}
+	}
+	if err := attempt(command.OSDAdd{Node: "hv1", Device: "/dev/sdb", UUID: "u2"}, taken); !errs.Is(err, errs.Conflict) || c.Calls(fake.NewOSD) > 0 {
+		t.Errorf("osd_add without a claim: %v", err)
 	}
 }
 
