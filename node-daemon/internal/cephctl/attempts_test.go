@@ -351,6 +351,46 @@ func TestAHalfRemovedImageIsRemovedAndNothingElse(t *testing.T) {
 	}
 }
 
+// TestAnExecutorThatIsFencedHoldsNoImage though OSDs show it as a watcher for a moment longer;
+// anybody else does.
+func TestAnExecutorThatIsFencedHoldsNoImage(t *testing.T) {
+	const lost, other, ok = "192.0.2.9:0/1", "192.0.2.8:0/7", errs.Kind(99)
+	for _, tc := range []struct {
+		watchers       []string
+		rename, remove errs.Kind
+	}{
+		{[]string{lost}, ok, errs.Unknown},
+		{[]string{lost, other}, errs.Conflict, errs.Conflict},
+		{nil, ok, ok},
+	} {
+		world := fake.NewWorld()
+		c := world.Connect()
+		if _, err := c.CreatePool(t.Context(), "vms", 8); err != nil {
+			t.Fatal(err)
+		}
+		i, err := c.CreateImage(t.Context(), "vms", "a", 8*mib)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range tc.watchers {
+			world.Watch("vms", i.ID, w)
+		}
+		attempt := func(args command.Args) error {
+			task := bareTask(c)
+			task.Number, task.note, task.fenced = 2, &note{Image: i.ID}, []string{lost, "192.0.2.9:0/2"}
+			_, err := task.run(t.Context(), args)
+			return err
+		}
+		is := func(what string, want errs.Kind, got error) {
+			if (got == nil) != (want == ok) || got != nil && !errs.Is(got, want) {
+				t.Errorf("%s while %v have it open: %v", what, tc.watchers, got)
+			}
+		}
+		is("renamed", tc.rename, attempt(command.VolumeRename{Pool: "vms", Volume: "a", Name: "b"}))
+		is("removed", tc.remove, attempt(command.VolumeRemove{Pool: "vms", Volume: "a"}))
+	}
+}
+
 // TestALateCommandForAMonitorUndoesNothing: the executor freezes after its looks and before its
 // command for the monitor, which a fence does not stop. What it is about is not touched before
 // it has gone on, and then is what the user wants.

@@ -123,7 +123,11 @@ func (t *task) unrecorded(ctx context.Context, name string) (*ceph.Pool, error) 
 // has begun. nil says that the image of the note is gone. Who has it open is known if watched.
 func (t *task) target(ctx context.Context, pool, volume string, watched bool) (*ceph.Image, error) {
 	if t.note != nil {
-		return ifThere(t.ImageByID(ctx, pool, t.note.Image))
+		image, err := ifThere(t.ImageByID(ctx, pool, t.note.Image))
+		if image != nil {
+			image.Watchers = t.others(image.Watchers)
+		}
+		return image, err
 	}
 	read := t.Look
 	if watched {
