@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/parallelvirtualcluster/pvc/common/coord"
@@ -24,15 +25,20 @@ const maxUnknown = 5
 // errClaimLost says that somebody else has the command now, or nobody.
 var errClaimLost = errs.New(errs.Conflict, "the claim of the command is gone")
 
-// claim is a command in this host's hands.
+// claim is a command in this host's hands, from when it is taken.
 type claim struct {
 	w        *Worker
 	c        *Command
 	executor model.CommandExecutor
+
+	mu    sync.Mutex // while it is being taken
+	taken bool
+	lost  error // why it could not be
 }
 
-// attempt claims a command and carries it out. nil says that there is nothing more to do
-// for this host now; an error, that it is to be tried again.
+// attempt carries a command out, which claims it: one that somebody has begun at once, one that
+// nobody has when there is something to change. nil says that there is nothing more to do for
+// this host now; an error, that it is to be tried again.
 func (w *Worker) attempt(ctx context.Context, c *Command) error {
 	if toRefuse(w.Session.Node(), c) {
 		return w.refuseForAbsent(ctx, c)
@@ -60,20 +66,15 @@ func (w *Worker) attempt(ctx context.Context, c *Command) error {
 		}
 		return w.refuse(ctx, c, err)
 	}
-	w.Step(StepBeforeClaim)
 	k := &claim{w: w, c: c, executor: model.CommandExecutor{
 		Node: w.Session.Node(), Instance: w.Session.Instance(), Client: client, By: model.NewID(), Attempt: 1,
 	}}
 	if c.Executor != nil {
 		k.executor.Attempt = c.Executor.Attempt + 1
-	}
-	if err := k.take(ctx); err != nil {
-		if errs.Is(err, errs.Conflict) {
-			return nil // another host was faster, or the command has ended: the view will show it
+		if k.begin(ctx, nil) != nil {
+			return k.notTaken()
 		}
-		return err
 	}
-	w.Step(StepClaimed)
 	return k.carryOut(ctx)
 }
 
@@ -124,9 +125,43 @@ func (w *Worker) commit(ctx context.Context, txn coord.Txn) error {
 	return err
 }
 
+// begin claims the command unless this claim has it already, with what is to be remembered
+// from the first moment on; nil is nothing.
+func (k *claim) begin(ctx context.Context, note []byte) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.taken || k.lost != nil {
+		return k.lost
+	}
+	k.w.Step(StepBeforeClaim)
+	if k.lost = k.take(ctx, note); k.lost != nil {
+		return k.lost
+	}
+	k.taken = true
+	k.w.Step(StepClaimed)
+	return nil
+}
+
+// has reports whether the command was claimed.
+func (k *claim) has() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.taken
+}
+
+// notTaken is what a claim that failed means to the attempt; nil if it did not fail.
+func (k *claim) notTaken() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if errs.Is(k.lost, errs.Conflict) {
+		return nil // another host was faster, or the command has ended: the view will show it
+	}
+	return k.lost
+}
+
 // take claims the command. A claim of an earlier executor is taken over only as it was
 // seen, and never that of a command with a result.
-func (k *claim) take(ctx context.Context) error {
+func (k *claim) take(ctx context.Context, note []byte) error {
 	var txn coord.Txn
 	id, executor := k.c.ID, schema.EncodeExecutor(k.executor)
 	k.w.Session.Check(&txn)
@@ -134,7 +169,7 @@ func (k *claim) take(ctx context.Context) error {
 	if k.c.Executor == nil {
 		txn.Create(schema.Command(id, schema.CommandExecutor), executor)
 		txn.Create(schema.Command(id, schema.CommandProgress), schema.EncodeProgress(model.CommandProgress{}))
-		txn.Create(schema.Command(id, schema.CommandNote), nil)
+		txn.Create(schema.Command(id, schema.CommandNote), note)
 	} else {
 		txn.Absent(schema.Command(id, schema.CommandResult))
 		txn.Set(schema.Command(id, schema.CommandExecutor), executor, k.c.ExecutorVersion)
@@ -185,20 +220,40 @@ func (w *Worker) lost() bool {
 	}
 }
 
-// carryOut executes a claimed command and writes its result.
+// carryOut executes a command and writes its result.
 func (k *claim) carryOut(ctx context.Context) error {
 	out, err := k.execute(ctx)
 	if err != nil && ctx.Err() != nil {
 		return err // interrupted; whoever takes it over looks at what was done
 	}
+	if k.failedToTake() {
+		return k.notTaken()
+	}
 	k.w.Step(StepExecuted)
-	if errs.Is(err, errs.Unknown) && k.executor.Attempt < maxUnknown {
+	if errs.Is(err, errs.Unknown) && k.tries() < maxUnknown {
 		if gerr := k.giveUp(ctx); gerr != nil {
 			return errors.Join(err, gerr)
 		}
 		return err
 	}
 	return k.finish(ctx, out, err)
+}
+
+func (k *claim) failedToTake() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.lost != nil
+}
+
+// tries counts the attempts; without a claim they are not on record, and those of this host
+// count.
+func (k *claim) tries() int {
+	if k.has() {
+		return k.executor.Attempt
+	}
+	k.w.mu.Lock()
+	defer k.w.mu.Unlock()
+	return k.w.failed[k.c.Nonce] + 1
 }
 
 func (k *claim) execute(ctx context.Context) (Outcome, error) {
@@ -209,6 +264,7 @@ func (k *claim) execute(ctx context.Context) (Outcome, error) {
 	defer p.stop()
 	return k.w.Execute(ctx, k.c, Attempt{
 		Number: k.executor.Attempt, Client: k.executor.Client, Note: k.c.Note,
+		Begin:    func(ctx context.Context) error { return k.begin(ctx, nil) },
 		Remember: k.remember, Progress: p.tell, Commit: k.commit,
 	})
 }
@@ -226,11 +282,15 @@ func (k *claim) commit(ctx context.Context, txn coord.Txn) error {
 	return k.w.commit(ctx, *bound.Append(txn))
 }
 
-// remember writes the note until it is certain that it is there.
+// remember claims the command with a note, or writes the note until it is certain that it
+// is there.
 func (k *claim) remember(ctx context.Context, v any) error {
 	note, err := json.Marshal(v)
 	if err != nil {
 		return errs.New(errs.Internal, "remember %T: %w", v, err)
+	}
+	if !k.has() {
+		return k.begin(ctx, note)
 	}
 	txn := *new(coord.Txn).Set(schema.Command(k.c.ID, schema.CommandNote), note, coord.AnyVersion)
 	for {
@@ -243,8 +303,11 @@ func (k *claim) remember(ctx context.Context, v any) error {
 }
 
 // giveUp lets go of a command whose outcome nobody knows, so that it is taken over, here
-// or elsewhere.
+// or elsewhere. One that was not claimed is free.
 func (k *claim) giveUp(ctx context.Context) error {
+	if !k.has() {
+		return nil
+	}
 	by := schema.CommandBy(k.c.ID, k.executor.By)
 	for {
 		err := k.w.commit(ctx, *new(coord.Txn).Delete(by, coord.AnyVersion))

@@ -92,16 +92,26 @@ func unrecorded(r model.CommandResult, why error) model.CommandResult {
 }
 
 // write commits the result with records. errClaimLost says that the claim is gone without
-// this result; any other errs.Conflict, that the records do not fit.
+// this result, or another host has the command; any other errs.Conflict, that the records do
+// not fit.
 func (k *claim) write(ctx context.Context, records coord.Txn, result model.CommandResult) error {
 	result.By = k.executor.By
 	nameRecords(&result, records)
 	var txn coord.Txn
-	k.bind(&txn)
+	taken := k.has()
+	if taken {
+		k.bind(&txn)
+	} else { // nothing was changed in Ceph: this is the claim, too
+		k.w.Session.Check(&txn)
+		txn.Check(schema.CommandGen(k.c.ID, k.c.Nonce), coord.AnyVersion)
+		txn.Create(schema.Command(k.c.ID, schema.CommandExecutor), schema.EncodeExecutor(k.executor))
+	}
 	bound := len(txn.Ops)
 	txn.Append(records)
 	txn.Create(schema.Command(k.c.ID, schema.CommandResult), schema.EncodeResult(result))
-	txn.Delete(schema.CommandBy(k.c.ID, k.executor.By), coord.AnyVersion)
+	if taken {
+		txn.Delete(schema.CommandBy(k.c.ID, k.executor.By), coord.AnyVersion)
+	}
 	err := k.w.commit(ctx, txn)
 	var refused *coord.TxnError
 	if !errors.As(err, &refused) || refused.Index >= bound && refused.Index < bound+len(records.Ops) {

@@ -288,6 +288,9 @@ func (h *host) fence(_ context.Context, client string) error {
 // execute adds and removes volumes as a careful executor does: by id, with a look first
 // when it is not the first.
 func (h *host) execute(ctx context.Context, c *Command, a Attempt) (Outcome, error) {
+	if err := a.Begin(ctx); err != nil {
+		return Outcome{}, err
+	}
 	if h.before != nil {
 		if err := h.before(ctx, c, a); err != nil {
 			return Outcome{}, err

@@ -3,7 +3,6 @@ package command
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/parallelvirtualcluster/pvc/common/coord"
@@ -63,16 +62,17 @@ func (p *Purger) Run(ctx context.Context) error {
 // due are the commands to remove now, and how long it is until the next one is. What was
 // seen is kept by nonce; commands that are gone are forgotten.
 func (p *Purger) due(seen map[string]time.Time, now time.Time) (due []*Command, next time.Duration) {
-	var all []*Command
+	var ended []*Command
 	p.View.Read(func(s *view.Snapshot) {
-		all = slices.DeleteFunc(s.Commands(), func(c *Command) bool { return suspect(s, c) != nil }) // they reserve names
+		for _, c := range s.Commands() {
+			if c.Finished() && suspect(s, c) == nil { // else it reserves something
+				ended = append(ended, c)
+			}
+		}
 	})
 	next = time.Hour
-	there := make(map[string]bool, len(all))
-	for _, c := range all {
-		if !c.Finished() {
-			continue
-		}
+	there := make(map[string]bool, len(ended))
+	for _, c := range ended {
 		there[c.Nonce] = true
 		since, known := seen[c.Nonce]
 		if !known {

@@ -46,7 +46,7 @@ type Result struct {
 // Submit puts a request into the queue, or joins the same one: one that is unfinished
 // or, with a key, has ended within the hour. Arguments that do not pass are errs.Invalid, a key
 // that was used for something else is errs.Conflict, as is what refuses the operations that go
-// with it (a *coord.TxnError), as is the name of a pool that a lost
+// with it (a *coord.TxnError), as is a pool, a flag or an OSD that a lost
 // executor reserves. Too many commands, or no connection
 // to ZooKeeper, are errs.Unavailable: nothing was changed. errs.Unknown says that
 // ZooKeeper's answer is missing; the same request again joins what may be there.
@@ -132,6 +132,9 @@ func (q *Queue) admit(s *view.Snapshot, c *Command, data []byte, args Args) (joi
 		remove(&txn, old)
 	}
 	txn.Create(schema.Command(c.ID), data).Create(schema.CommandGen(c.ID, c.Nonce), nil)
+	if there {
+		inherit(s, &txn, old)
+	}
 	return nil, txn, nil
 }
 

@@ -2,7 +2,7 @@ package command
 
 import (
 	"context"
-	"strings"
+	"fmt"
 
 	"github.com/parallelvirtualcluster/pvc/common/coord"
 	"github.com/parallelvirtualcluster/pvc/common/errs"
@@ -11,22 +11,57 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/view"
 )
 
-// Ceph's monitors do what a fenced client asks for, too, and know pools by name only. An
-// executor that is frozen right before it asks can therefore hit another pool, years later, if
-// the name is given away meanwhile. So the name stays reserved from the moment in which
-// somebody else goes on with the command until it is known that the lost one can ask for
-// nothing any more.
+// Ceph's monitors do what a fenced client asks for, too, and know pools, flags and OSDs by
+// name or number only. An executor that is frozen right before it asks can therefore hit
+// another pool, or undo what a user has wanted since, years later. So what such a command is
+// about stays reserved from the moment in which somebody else goes on with the command until
+// it is known that the lost one can ask for nothing any more.
 
-// reserves is the name that stays reserved with a lost executor of a command, in the words
-// of [Args.Keys]; empty if none does.
+// reserves is the key, see [Args.Keys], of what stays reserved with a lost executor of a
+// command; empty if nothing does.
 func reserves(a Args) string {
-	switch a := a.(type) {
-	case PoolAdd:
-		return poolKey(a.Pool)[0]
-	case PoolRemove:
-		return poolKey(a.Pool)[0]
+	switch a.(type) {
+	case PoolAdd, PoolRemove, OSDSet, OSDUnset, OSDIn, OSDOut, OSDRemove:
+		return a.Keys()[0]
 	}
 	return ""
+}
+
+// clash reports whether a command may come to nothing, or do harm, if another one is
+// executed once more after it.
+func clash(late, wanted Args) bool {
+	switch wanted.(type) {
+	case OSDAdd: // Ceph gives it the first number that is free
+		_, removal := late.(OSDRemove)
+		return removal
+	case OSDSet, OSDUnset, OSDIn, OSDOut:
+		if late == wanted { // then it changes nothing
+			return false
+		}
+	}
+	key := reserves(wanted)
+	return key != "" && key == reserves(late)
+}
+
+// reservation says what a late command keeps reserved, and what is not done meanwhile.
+func reservation(late Args) (what, refused string) {
+	switch a := late.(type) {
+	case PoolAdd:
+		return fmt.Sprintf("the name of pool %q", a.Pool), "no pool of this name is made or removed"
+	case PoolRemove:
+		return fmt.Sprintf("the name of pool %q", a.Pool), "no pool of this name is made or removed"
+	case OSDSet:
+		return fmt.Sprintf("flag %q", a.Flag), "it is not unset"
+	case OSDUnset:
+		return fmt.Sprintf("flag %q", a.Flag), "it is not set"
+	case OSDIn:
+		return fmt.Sprintf("OSD %d", a.OSD), "it is not marked out or removed"
+	case OSDOut:
+		return fmt.Sprintf("OSD %d", a.OSD), "it is not marked in or removed"
+	case OSDRemove:
+		return fmt.Sprintf("OSD %d", a.OSD), "none of this number is marked in or out or removed, and no OSD is added, which would get it"
+	}
+	return "", ""
 }
 
 // ended reports whether the process of a lost executor is known to be gone: its host has
@@ -50,24 +85,30 @@ func suspect(s *view.Snapshot, c *Command) *model.CommandExecutor {
 	return nil
 }
 
-// checkReserved refuses a command, errs.Conflict, whose name another one reserves.
-func checkReserved(s *view.Snapshot, nonce string, args Args) error {
-	name := reserves(args)
-	if name == "" {
-		return nil
+// inherit hands on to a command what an earlier one of the same name keeps reserved, which is
+// replaced by it: the arguments are the same.
+func inherit(s *view.Snapshot, txn *coord.Txn, earlier *Command) {
+	for _, lost := range earlier.Lost {
+		if !ended(s, lost) {
+			txn.Create(schema.CommandLost(earlier.ID, lost.By), schema.EncodeExecutor(lost))
+		}
 	}
+}
+
+// checkReserved refuses a command, errs.Conflict, that clashes with what another one reserves.
+func checkReserved(s *view.Snapshot, nonce string, wanted Args) error {
 	for _, c := range s.Commands() {
 		if len(c.Lost) == 0 || c.Nonce == nonce {
 			continue
 		}
-		other, err := ParseArgs(c)
-		if err != nil || reserves(other) != name {
+		late, err := ParseArgs(c)
+		if err != nil || !clash(late, wanted) {
 			continue
 		}
 		if by := suspect(s, c); by != nil {
-			return errs.Conflictf("the name of pool %q is reserved: host %s was lost while it executed %s of it, and its daemon may still ask Ceph for that; "+
-				"until the daemon of %s is connected again, or that node is removed, no pool of this name is made or removed",
-				strings.TrimPrefix(name, poolKey("")[0]), by.Node, c.Verb, by.Node)
+			what, refused := reservation(late)
+			return errs.Conflictf("%s is reserved: host %s was lost while it executed %s of it, and its daemon may still ask Ceph for that; "+
+				"until the daemon of %s is connected again, or that node is removed, %s", what, by.Node, c.Verb, by.Node, refused)
 		}
 	}
 	return nil

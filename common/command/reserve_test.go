@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/parallelvirtualcluster/pvc/common/coord"
 	"github.com/parallelvirtualcluster/pvc/common/coord/coordtest"
 	"github.com/parallelvirtualcluster/pvc/common/errs"
@@ -19,20 +21,26 @@ import (
 // returns the frozen host and the command.
 func (l *lab) lostRemoval(between func()) (frozen *host, removal Handle) {
 	l.t.Helper()
+	return l.lose(PoolRemove{"vms"}, between)
+}
+
+// lose is lostRemoval of any command.
+func (l *lab) lose(args Args, between func()) (frozen *host, lost Handle) {
+	l.t.Helper()
 	frozen = l.brittle("hv1")
 	l.host("hv2", nil)
 	reached := frozen.hold(StepExecuted)
-	removal = l.submit(Request{Args: PoolRemove{"vms"}, Node: "hv1", Any: true})
+	lost = l.submit(Request{Args: args, Node: "hv1", Any: true})
 	select {
 	case <-reached:
 	case <-l.t.Context().Done():
 	}
 	between()
 	frozen.freeze()
-	if _, err := l.wait(removal); err != nil {
+	if _, err := l.wait(lost); err != nil {
 		l.t.Fatal(err)
 	}
-	return frozen, removal
+	return frozen, lost
 }
 
 // isReserved reports whether the name is.
@@ -63,7 +71,7 @@ func TestAPoolsNameIsReservedUntilTheLostExecutorIsGone(t *testing.T) {
 		_, err := l.queue.Submit(t.Context(), Request{Args: args, Key: string(args.Verb())})
 		refusedAsReserved(t, err)
 	}
-	for _, args := range []Args{PoolAdd{"vms2", 8}, volume("a"), OSDOut{1}} {
+	for _, args := range []Args{PoolAdd{"vms2", 8}, volume("a"), OSDOut{1}, OSDSet{"noout"}} {
 		if _, err := l.wait(l.submit(Request{Args: args, Node: "hv2"})); err != nil {
 			t.Errorf("%s: %v", args.Verb(), err)
 		}
@@ -80,6 +88,75 @@ func TestAPoolsNameIsReservedUntilTheLostExecutorIsGone(t *testing.T) {
 	l.purger(&Purger{Keyed: 1, Unkeyed: 1})
 	again.die() // it reserves nothing anew
 	l.until(l.view, "everything that has ended is removed", func(s *view.Snapshot) bool { return len(s.Commands()) == 0 })
+}
+
+// TestALateCommandReservesWhatItWouldUndo lists which commands have to wait for one that may
+// come late, and what is said of it.
+func TestALateCommandReservesWhatItWouldUndo(t *testing.T) {
+	all := []Args{
+		PoolAdd{"a", 8}, PoolRemove{"a"}, PoolRemove{"b"}, VolumeAdd{Pool: "a", Volume: "v"}, VolumeRemove{"a", "v"}, SnapshotAdd{"a", "v", "s"},
+		OSDSet{"noout"}, OSDUnset{"noout"}, OSDUnset{"noin"}, OSDIn{1}, OSDOut{1}, OSDOut{2}, OSDRemove{OSD: 1}, OSDRemove{OSD: 1, Force: true}, OSDAdd{Node: "hv1"},
+	}
+	for _, tc := range []struct {
+		late          Args
+		waiting       []Args
+		what, refused string
+	}{
+		{PoolAdd{"a", 8}, []Args{PoolAdd{"a", 8}, PoolRemove{"a"}}, `the name of pool "a"`, "no pool of this name is made or removed"},
+		{PoolRemove{"a"}, []Args{PoolAdd{"a", 8}, PoolRemove{"a"}}, `the name of pool "a"`, "no pool of this name is made or removed"},
+		{OSDSet{"noout"}, []Args{OSDUnset{"noout"}}, `flag "noout"`, "it is not unset"},
+		{OSDUnset{"noout"}, []Args{OSDSet{"noout"}}, `flag "noout"`, "it is not set"},
+		{OSDIn{1}, []Args{OSDOut{1}, OSDRemove{OSD: 1}, OSDRemove{OSD: 1, Force: true}}, "OSD 1", "it is not marked out or removed"},
+		{OSDOut{1}, []Args{OSDIn{1}, OSDRemove{OSD: 1}, OSDRemove{OSD: 1, Force: true}}, "OSD 1", "it is not marked in or removed"},
+		{OSDRemove{OSD: 1}, []Args{OSDIn{1}, OSDOut{1}, OSDRemove{OSD: 1}, OSDRemove{OSD: 1, Force: true}, OSDAdd{Node: "hv1"}}, "OSD 1",
+			"none of this number is marked in or out or removed, and no OSD is added, which would get it"},
+		{VolumeRemove{"a", "v"}, nil, "", ""},
+		{OSDAdd{Node: "hv1"}, nil, "", ""},
+	} {
+		var waiting []Args
+		for _, wanted := range all {
+			if clash(tc.late, wanted) {
+				waiting = append(waiting, wanted)
+			}
+		}
+		if d := cmp.Diff(tc.waiting, waiting); d != "" {
+			t.Errorf("while %T %+v may come late (-want +got):\n%s", tc.late, tc.late, d)
+		}
+		what, refused := reservation(tc.late)
+		if what != tc.what || refused != tc.refused || (what == "") != (reserves(tc.late) == "") {
+			t.Errorf("of %T %+v is said %q, %q", tc.late, tc.late, what, refused)
+		}
+	}
+}
+
+// TestAFlagIsReservedUntilTheLostExecutorIsGone: it is not taken back, neither by what is asked for before nor
+// after the take-over; setting it once more does no harm.
+func TestAFlagIsReservedUntilTheLostExecutorIsGone(t *testing.T) {
+	l := newLab(t, 1)
+	refused := func(err error) {
+		t.Helper()
+		if !errs.Is(err, errs.Conflict) || !strings.HasPrefix(err.Error(), `flag "noout" is reserved: host hv1 was lost while it executed osd_set of it`) {
+			t.Errorf("%v", err)
+		}
+	}
+	var before Handle
+	frozen, _ := l.lose(OSDSet{"noout"}, func() { before = l.submit(Request{Args: OSDUnset{"noout"}}) })
+	_, err := l.wait(before)
+	refused(err)
+	_, err = l.queue.Submit(t.Context(), Request{Args: OSDUnset{"noout"}})
+	refused(err)
+	for _, args := range []Args{OSDSet{"noout"}, OSDUnset{"noin"}, PoolAdd{"vms", 8}} {
+		if _, err := l.wait(l.submit(Request{Args: args, Node: "hv2"})); err != nil {
+			t.Errorf("%s: %v", args.Verb(), err)
+		}
+	}
+	_, err = l.queue.Submit(t.Context(), Request{Args: OSDUnset{"noout"}}) // though the first one's place is taken
+	refused(err)
+	l.again(frozen, nil)
+	coordtest.Eventually(t, "it is free", func() bool {
+		_, err := l.queue.Submit(t.Context(), Request{Args: OSDUnset{"noout"}, Key: "free"})
+		return err == nil
+	})
 }
 
 // command is a command as the view shows it.

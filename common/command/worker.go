@@ -49,13 +49,14 @@ type Worker struct {
 	// is unknown: then the connection has to be replaced, and Client gives the new one.
 	Fence func(ctx context.Context, client string) error
 	// Quiet, if set, returns nil when nothing that this process has begun as that client is
-	// under way any more, nor can begin. The names of pools that lost executors of this
-	// process have reserved are free then; otherwise they are when it has ended.
+	// under way any more, nor can begin. What lost executors of this process have reserved is
+	// free then; otherwise it is when the process has ended.
 	Quiet func(ctx context.Context, client string) error
 	// Execute does what a command says. It acts only through the connection of
 	// Attempt.Client, and does not replace that by itself: an attempt that was fenced has
-	// to fail. Attempts after the first look at what the earlier ones may have done before
-	// they act. errs.Unknown says that something may still be under way: nothing is
+	// to fail. It looks first, and changes something only after Attempt.Begin or Remember:
+	// until then nobody has the command, and two hosts may look at the same time. Attempts after the
+	// first look at what the earlier ones may have done. errs.Unknown says that something may still be under way: nothing is
 	// recorded then, and a further attempt follows once the client is fenced. Every other error is
 	// the command's result. When ctx ends it returns soon; the command is then taken over.
 	Execute func(ctx context.Context, c *Command, a Attempt) (Outcome, error)
@@ -94,12 +95,15 @@ type Attempt struct {
 	Client string
 	// Note is what an earlier attempt has remembered, nil if nothing.
 	Note json.RawMessage
-	// Remember keeps a value, as JSON, for later attempts. It has happened when it
-	// returns nil; it fails when the claim is gone.
+	// Begin claims the command for this host, if that has not happened yet. When it fails
+	// nothing may be changed, and what Execute returns does not count.
+	Begin func(ctx context.Context) error
+	// Remember is Begin, and keeps a value, as JSON, for later attempts: if the command is
+	// claimed the value is there. It fails when the claim is gone.
 	Remember func(ctx context.Context, v any) error
 	// Progress tells how far it is; total 0 is unknown. It does not block.
 	Progress func(current, total int64, status string)
-	// Commit executes a transaction that fails if the claim is gone, for records too many
+	// Commit executes a transaction that fails if there is no claim, for records too many
 	// for [Outcome.Records]. errs.Unknown may have happened.
 	Commit func(ctx context.Context, txn coord.Txn) error
 }

@@ -247,9 +247,12 @@ func TestNothingOverlapsWhileManyAskAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
-// executor is one that only calls a function.
+// executor is one that claims a command and calls a function.
 func executor(fn func(context.Context, *Command, Attempt) error) func(context.Context, *Command, Attempt) (Outcome, error) {
 	return func(ctx context.Context, c *Command, a Attempt) (Outcome, error) {
+		if err := a.Begin(ctx); err != nil {
+			return Outcome{}, err
+		}
 		return Outcome{Message: "done"}, fn(ctx, c, a)
 	}
 }

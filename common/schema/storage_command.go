@@ -19,7 +19,7 @@ const (
 	CommandGenPrefix = "gen-"     // gen-<nonce>: identity child
 	CommandByPrefix  = "by-"      // by-<rand>: ephemeral of the executor
 	// CommandLostPrefix begins lost-<rand>: JSON model.CommandExecutor of an earlier executor
-	// that may still send something to Ceph. The name that the command is about is reserved.
+	// that may still send something to Ceph. What the command is about is reserved.
 	CommandLostPrefix = "lost-"
 )
 

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/parallelvirtualcluster/pvc/common/model"
 	"github.com/parallelvirtualcluster/pvc/common/schema"
@@ -38,6 +39,7 @@ func (t *tables) updateCommand(tr schema.Tree, id string, log *slog.Logger) {
 		c.ResultSeq = zxidOf(tr, schema.Command(id, schema.CommandResult))
 	}
 	t.commandGeneration++
+	t.commandOrder.list = nil
 	put(t.commands, id, c, ok)
 }
 
@@ -54,16 +56,28 @@ func zxidOf(tr schema.Tree, path string) int64 {
 // CommandGeneration changes with every change of a command.
 func (s *Snapshot) CommandGeneration() uint64 { return s.t.commandGeneration }
 
-// Commands returns all commands in the order in which they were made.
+// commandOrder is the list of all commands, nil when it has to be made.
+type commandOrder struct {
+	mu   sync.Mutex // of those who read at the same time
+	list []*model.Command
+}
+
+// Commands returns all commands in the order in which they were made. The slice is shared and
+// never changed: neither by the view, nor by who gets it.
 func (s *Snapshot) Commands() []*model.Command {
-	out := make([]*model.Command, 0, len(s.t.commands))
-	for _, c := range s.t.commands {
-		out = append(out, c)
+	o := &s.t.commandOrder
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.list == nil {
+		o.list = make([]*model.Command, 0, len(s.t.commands))
+		for _, c := range s.t.commands {
+			o.list = append(o.list, c)
+		}
+		slices.SortFunc(o.list, func(a, b *model.Command) int {
+			return cmp.Or(cmp.Compare(a.Seq, b.Seq), strings.Compare(a.ID, b.ID))
+		})
 	}
-	slices.SortFunc(out, func(a, b *model.Command) int {
-		return cmp.Or(cmp.Compare(a.Seq, b.Seq), strings.Compare(a.ID, b.ID))
-	})
-	return out
+	return o.list
 }
 
 // Command returns the command of that id.

@@ -33,6 +33,8 @@ type tables struct {
 	storage  storage
 	commands map[string]*model.Command // by id
 
+	commandOrder commandOrder
+
 	sortMu sync.Mutex
 	sorted []*model.VM // by name; nil when it has to be made
 

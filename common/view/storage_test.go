@@ -183,6 +183,8 @@ func TestCommandsAreInTheOrderInWhichTheyWereMade(t *testing.T) {
 		return out
 	}
 	until(t, v, "three commands", func(s *view.Snapshot) bool { return order(s) == "c1 a1 b1 " })
+	var kept []*model.Command
+	v.Read(func(s *view.Snapshot) { kept = s.Commands() })
 	again := new(coord.Txn).Delete(schema.CommandGen("c", "1"), -1).Delete(schema.Command("c"), -1)
 	commit(t, c, again.Append(*put("c", "2")))
 	until(t, v, "the first is made anew", func(s *view.Snapshot) bool { return order(s) == "a1 b1 c2 " })
@@ -194,8 +196,11 @@ func TestCommandsAreInTheOrderInWhichTheyWereMade(t *testing.T) {
 	commit(t, c, new(coord.Txn).Create(schema.Command("a", schema.CommandResult), []byte(`{"ok":true}`)).Delete(schema.CommandBy("a", "r"), -1))
 	until(t, v, "it has a result", func(s *view.Snapshot) bool {
 		cmd, ok := s.Command("a")
-		return ok && cmd.Finished() && cmd.By == "" && cmd.ResultSeq > cmd.Seq && s.UnfinishedCommands() == 2
+		return ok && cmd.Finished() && cmd.By == "" && cmd.ResultSeq > cmd.Seq && s.UnfinishedCommands() == 2 && s.Commands()[0] == cmd
 	})
+	if len(kept) != 3 || kept[0].ID != "c" || kept[1].ID != "a" || kept[1].Finished() {
+		t.Errorf("a list that was given out has changed: %+v", kept)
+	}
 }
 
 func TestWhatATransactionDidIsShownWhenShownReturns(t *testing.T) {

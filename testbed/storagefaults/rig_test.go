@@ -182,6 +182,21 @@ func ready(t testing.TB) {
 	primary(t)
 }
 
+// unreserved waits until nothing is reserved for an executor that was lost before.
+func unreserved(t testing.TB) {
+	t.Helper()
+	within(t, deadline, "nothing is reserved", func() string {
+		for _, command := range children(t, schema.Commands) {
+			for _, child := range children(t, schema.Command(command)) {
+				if strings.HasPrefix(child, schema.CommandLostPrefix) {
+					return command + " has " + child
+				}
+			}
+		}
+		return ""
+	})
+}
+
 // gate holds the commands of a host at a step; release lets them go on and may be repeated.
 func gate(t testing.TB, h *host.Host, step string) (reached func(), release func()) {
 	t.Helper()

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,37 +30,64 @@ func TestAnExecutorThatContinuesLateLeavesWhatUsersMadeMeanwhile(t *testing.T) {
 	}
 }
 
-// again are the verbs with what the user makes in place of their objects meanwhile: a late
-// repetition would hit that, or bring back what was removed.
-func again(tag string) (list []act, anew [][]call) {
-	user := map[string][]call{
-		"volume_add":      {remove("add" + tag), add("add"+tag, "12M")},
-		"snapshot_add":    {removeSnapshot("snap"+tag, "s"), snapshot("snap"+tag, "s")},
-		"pool_add":        {removePool("pa" + tag), addPool("pa" + tag)},
-		"osd_out":         {mark("0", "in")},
-		"osd_in":          {mark("3", "out")},
-		"osd_set":         {option("unset", "noscrub")},
-		"osd_unset":       {option("set", "nodeep-scrub")},
-		"volume_remove":   {add("rm"+tag, "12M")},
-		"pool_remove":     {addPool("pr" + tag)},
-		"snapshot_remove": {snapshot("unsnap"+tag, "s")},
-		"volume_rename":   {add("name"+tag, "12M")},
-		"volume_resize":   {remove("size" + tag), add("size"+tag, "8M")},
+// late is a verb with what the user makes in place of its object meanwhile: a late repetition
+// would hit that, or bring back what was removed.
+type late struct {
+	act
+	anew []call
+	// monitor says that a monitor is told to do it, which does what fenced clients ask for: the
+	// user has to wait until it is known that nothing comes late any more. Then there is what
+	// the user has made, or is not: wrong says what is.
+	monitor bool
+	wrong   func(now truth, flags string) string
+}
+
+func again(tag string) (list []late) {
+	volume := func(calls ...call) late { return late{anew: calls} }
+	byMonitor := func(c call, wrong func(now truth, flags string) string) late {
+		return late{anew: []call{c}, monitor: true, wrong: wrong}
 	}
-	for _, a := range acts(tag) {
-		if calls := user[a.verb]; calls != nil {
-			list, anew = append(list, a), append(anew, calls)
+	in := func(osd, want string) func(truth, string) string {
+		return func(now truth, _ string) string { return same("OSD "+osd+" in", now.In[osd], want) }
+	}
+	is := func(flag string, want bool) func(truth, string) string {
+		return func(_ truth, flags string) string {
+			return same(flag, fmt.Sprint(slices.Contains(strings.Split(flags, ","), flag)), fmt.Sprint(want))
 		}
 	}
-	return list, anew
+	user := map[string]late{
+		"volume_add":      volume(remove("add"+tag), add("add"+tag, "12M")),
+		"snapshot_add":    volume(removeSnapshot("snap"+tag, "s"), snapshot("snap"+tag, "s")),
+		"volume_remove":   volume(add("rm"+tag, "12M")),
+		"snapshot_remove": volume(snapshot("unsnap"+tag, "s")),
+		"volume_rename":   volume(add("name"+tag, "12M")),
+		"volume_resize":   volume(remove("size"+tag), add("size"+tag, "8M")),
+		"pool_add":        byMonitor(removePool("pa"+tag), func(now truth, _ string) string { return gone(now.Pools, "pa"+tag) }),
+		"pool_remove":     byMonitor(addPool("pr"+tag), func(now truth, _ string) string { return there(now.Pools, "pr"+tag) }),
+		"osd_out":         byMonitor(mark("0", "in"), in("0", "1")),
+		"osd_in":          byMonitor(mark("3", "out"), in("3", "0")),
+		"osd_set":         byMonitor(option("unset", "noscrub"), is("noscrub", false)),
+		"osd_unset":       byMonitor(option("set", "nodeep-scrub"), is("nodeep-scrub", true)),
+	}
+	for _, a := range acts(tag) {
+		if l, known := user[a.verb]; known {
+			l.act = a
+			list = append(list, l)
+		}
+	}
+	return list
 }
 
 func continueLate(t *testing.T, tag, step string) {
 	ready(t)
-	list, anew := again(tag)
-	prepared(t, list)
+	list := again(tag)
+	var tried []act
+	for _, l := range list {
+		tried = append(tried, l.act)
+	}
+	prepared(t, tried)
 	before := agree(t, reconciled)
-	calls := keyed(list, tag)
+	calls := keyed(tried, tag)
 
 	h := primary(t)
 	reached, release := gate(t, h, step)
@@ -73,24 +101,7 @@ func continueLate(t *testing.T, tag, step string) {
 			t.Errorf("%v: %d %s", calls[i], got.status, got.text)
 		}
 	}
-	taken := agree(t, reconciled)
-	var waiting []call // until it is known what the stopped one may still do
-	flagsDone(t)
-	for i, a := range list {
-		if a.done != nil {
-			if wrong := a.done(before, taken); wrong != "" {
-				t.Errorf("%s was not taken over: %s", a.verb, wrong)
-			}
-		}
-		if strings.HasPrefix(a.verb, "pool_") && claimed(step) {
-			isReserved(t, anew[i][0])
-			waiting = append(waiting, anew[i]...)
-			continue
-		}
-		for _, c := range anew[i] {
-			c.do(t)
-		}
-	}
+	waiting := madeAnew(t, list, before, claimed(step))
 	users, flags := agree(t, reconciled), flagsNow(t)
 	for _, what := range []string{pool + "/rm" + tag, pool + "/name" + tag, pool + "/size" + tag} {
 		if was := before.Images[what]; id(users.Images[what]) == id(was) || users.Images[what] == "" {
@@ -101,22 +112,62 @@ func continueLate(t *testing.T, tag, step string) {
 	release()
 	goOn()
 	ready(t)
-	for _, c := range waiting {
-		whenFree(t, c)
+	for _, l := range waiting {
+		for _, c := range l.anew {
+			whenFree(t, c)
+		}
 	}
 	after := agree(t, reconciled)
-	if len(waiting) > 0 { // made since
-		users.Pools["pr"+tag], users.Pools["pa"+tag] = after.Pools["pr"+tag], after.Pools["pa"+tag]
+	if len(waiting) > 0 { // made since, and judged by itself
+		users.Pools, users.In, flags = after.Pools, after.In, flagsNow(t)
 	}
-	if now := flagsNow(t); now != flags {
+	judgeLate(t, list, users, after, flags)
+	for _, c := range calls { // and the result stays that of the first
+		if r := result(t, c); !r.OK {
+			t.Errorf("%v: %+v", c, r)
+		}
+	}
+}
+
+// madeAnew has the user make everything anew that may be; what is reserved by the lost one is
+// for later.
+func madeAnew(t *testing.T, list []late, before truth, reserved bool) (waiting []late) {
+	t.Helper()
+	taken := agree(t, reconciled)
+	flagsDone(t)
+	for _, l := range list {
+		if l.done != nil {
+			if wrong := l.done(before, taken); wrong != "" {
+				t.Errorf("%s was not taken over: %s", l.verb, wrong)
+			}
+		}
+		if l.monitor && reserved {
+			isReserved(t, l.anew[0])
+			waiting = append(waiting, l)
+			continue
+		}
+		for _, c := range l.anew {
+			c.do(t)
+		}
+	}
+	return waiting
+}
+
+// judgeLate compares what there is with what the user made.
+func judgeLate(t *testing.T, list []late, users, after truth, flags string) {
+	t.Helper()
+	now := flagsNow(t)
+	if now != flags {
 		t.Errorf("flags %s, the user left %s", now, flags)
 	}
 	if d := cmp.Diff(users, after); d != "" {
 		t.Errorf("what the user made (-) is not what there is (+):\n%s", d)
 	}
-	for _, c := range calls { // and the result stays that of the first
-		if r := result(t, c); !r.OK {
-			t.Errorf("%v: %+v", c, r)
+	for _, l := range list {
+		if l.monitor {
+			if wrong := l.wrong(after, now); wrong != "" {
+				t.Errorf("after a late %s: %s", l.verb, wrong)
+			}
 		}
 	}
 }
@@ -172,7 +223,7 @@ func claimed(step string) bool {
 	return step != command.StepBeforeClaim && step != command.StepFinished
 }
 
-// isReserved sends a call about a pool whose name is.
+// isReserved sends a call about what is reserved.
 func isReserved(t testing.TB, c call) {
 	t.Helper()
 	got, err := c.untilAnswered(bounded(t))
@@ -182,7 +233,7 @@ func isReserved(t testing.TB, c call) {
 	}
 }
 
-// whenFree repeats a call about a pool until its name is not reserved any more.
+// whenFree repeats a call until what it is about is not reserved any more.
 func whenFree(t testing.TB, c call) {
 	t.Helper()
 	within(t, deadline, fmt.Sprint(c, " is done"), func() string {
@@ -198,23 +249,29 @@ func whenFree(t testing.TB, c call) {
 	})
 }
 
-// TestALateCommandForAMonitorHitsNoPoolMadeAnew stops an executor between its look and its
+// TestALateCommandForAMonitorUndoesNothing stops an executor between its look and its
 // command, which the monitor takes from a fenced client too, until the command was taken over
-// and the user wants another pool of that name.
-func TestALateCommandForAMonitorHitsNoPoolMadeAnew(t *testing.T) {
+// and the user wants the opposite.
+func TestALateCommandForAMonitorUndoesNothing(t *testing.T) {
 	ready(t)
+	unreserved(t)
 	addPool("late-rm").do(t)
+	option("unset", "nobackfill").do(t)
 	for _, tc := range []struct {
 		name, gate  string
 		late, again call
-		there       bool // in the end
+		there       func(truth) bool
+		want        bool // in the end
 	}{
-		{"late-rm", "ceph-osd-pool-delete", removePool("late-rm"), addPool("late-rm"), true},
-		{"late-add", "ceph-osd-pool-create", addPool("late-add"), removePool("late-add"), false},
+		{"late-rm", "ceph-osd-pool-delete", removePool("late-rm"), addPool("late-rm"), hasPool("late-rm"), true},
+		{"late-add", "ceph-osd-pool-create", addPool("late-add"), removePool("late-add"), hasPool("late-add"), false},
+		{"late-set", "ceph-osd-set", option("set", "nobackfill"), option("unset", "nobackfill"),
+			func(truth) bool { return strings.Contains(flagsNow(t), "nobackfill") }, false},
+		{"late-out", "ceph-osd-out", mark("2", "out"), mark("2", "in"), func(now truth) bool { return now.In["2"] == "1" }, true},
 	} {
 		t.Run(tc.gate, func(t *testing.T) {
-			if !long && !tc.there {
-				t.Skip("PVC_TEST_LONG=1; the other one is the dangerous one")
+			if !long && tc.name != "late-rm" {
+				t.Skip("PVC_TEST_LONG=1; the removal of a pool is the most dangerous one")
 			}
 			ready(t)
 			h := primary(t)
@@ -234,10 +291,13 @@ func TestALateCommandForAMonitorHitsNoPoolMadeAnew(t *testing.T) {
 			goOn()
 			whenFree(t, tc.again)
 			ready(t)
-			now := agree(t, reconciled)
-			if (now.Pools[tc.name] != "") != tc.there {
-				t.Errorf("pools %v, before the late command %v", now.Pools, before.Pools)
+			if now := agree(t, reconciled); tc.there(now) != tc.want {
+				t.Errorf("it is the other way round: %+v, before the late command %+v", now, before)
 			}
 		})
 	}
+}
+
+func hasPool(name string) func(truth) bool {
+	return func(now truth) bool { return now.Pools[name] != "" }
 }

@@ -135,9 +135,10 @@ func flagsNow(t testing.TB) string {
 	return m.Flags
 }
 
-// prepared makes what the verbs work on.
+// prepared makes what the verbs work on, which are partly the same in each test.
 func prepared(t testing.TB, list []act) {
 	t.Helper()
+	unreserved(t)
 	var first, then []call
 	for _, a := range list {
 		for i, c := range a.prepare {

@@ -24,7 +24,8 @@ import (
 // storage is the part of the daemon that works with Ceph. It lives as long as the daemon.
 // Nothing else waits for it: Ceph may hang.
 type storage struct {
-	cluster ceph.Cluster // connects when it is first used
+	cluster ceph.Cluster   // connects when it is first used
+	users   *cephctl.Users // likewise
 	view    *view.View
 
 	mu     sync.Mutex
@@ -52,6 +53,7 @@ func (d *daemon) newStorage() *storage {
 	c := d.config.Ceph
 	return &storage{
 		cluster: rados.Open(rados.Options{Conf: c.ConfigFile, User: c.User, Keyring: c.Keyring, Logger: d.log.Logger, Step: holdCeph}),
+		users:   &cephctl.Users{Dial: zk.Dial, Options: d.coord},
 		view: view.New(view.Options{
 			Scope: view.StorageHost, Dial: zk.Dial, Servers: d.coord.Servers, Timeout: d.coord.Timeout, Digest: d.coord.Digest,
 			Connections: 1, Logger: d.log.Logger,
@@ -65,6 +67,7 @@ func (s *storage) add(group *service.Group) {
 	group.Add("Ceph", service.RunFunc(func(ctx context.Context) error {
 		<-ctx.Done()
 		s.cluster.Close()
+		s.users.Close()
 		return nil
 	}))
 }
@@ -82,7 +85,7 @@ func holdCeph(step string) { hold(strings.ReplaceAll(step, " ", "-")) }
 // worker executes commands for as long as a registration lasts.
 func (s *storage) worker(d *daemon, session *liveness.Session) *command.Worker {
 	e := &cephctl.Executor{
-		Cluster: s.cluster, View: s.view, Users: cephctl.Users(session.Client()), OSDs: d.osds(session.Node()), Logger: d.log.Logger,
+		Cluster: s.cluster, View: s.view, Users: s.users.Of, OSDs: d.osds(session.Node()), Logger: d.log.Logger,
 	}
 	return &command.Worker{
 		Session: session, View: s.view, Client: e.Client, Fence: e.Fence, Quiet: e.Quiet, Execute: e.Execute,

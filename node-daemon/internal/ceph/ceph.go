@@ -112,6 +112,10 @@ type ImageCalls interface {
 	Survey(ctx context.Context, pool string) ([]Image, error)
 	// Image returns the image of that name.
 	Image(ctx context.Context, pool, name string) (Image, error)
+	// Look is Image for who does not care who has it open: an image that is no clone and has no
+	// snapshots is described by its header, without the milliseconds of a processor that it takes to
+	// open it. Its watchers are unknown then, see Image.Unwatched.
+	Look(ctx context.Context, pool, name string) (Image, error)
 	// ImageByID returns the image with that id.
 	ImageByID(ctx context.Context, pool, id string) (Image, error)
 	// Trash returns what lies in the pool's trash.
@@ -126,8 +130,8 @@ type ImageCalls interface {
 	CreateImage(ctx context.Context, pool, name string, size uint64) (Image, error)
 	// ResizeImage gives an image a size. A smaller one is errs.Invalid (EINVAL) without shrink.
 	ResizeImage(ctx context.Context, pool, id string, size uint64, shrink bool) error
-	// RenameImage gives an image another name. One that other clients have open is
-	// errs.Conflict (EBUSY), a taken name too (EEXIST). librbd renames by name: the id is
+	// RenameImage gives an image another name, whoever has it open. A taken name is
+	// errs.Conflict (EEXIST). librbd renames by name: the id is
 	// looked up right before, and who makes the names change hands in that moment has
 	// another image renamed. One that has the name already is no error.
 	RenameImage(ctx context.Context, pool, id, to string) error

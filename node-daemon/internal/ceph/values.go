@@ -90,6 +90,7 @@ type Image struct {
 	Parent    string // "pool/image@snapshot" of which it is a clone; empty if of none
 	Snapshots []Snapshot
 	Watchers  []string // see ImageCalls.Watchers; nil if nobody has it open
+	Unwatched bool     // nobody has looked who has it open
 	OldFormat bool     // format 1: it has no id
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/parallelvirtualcluster/pvc/common/command"
@@ -15,6 +16,7 @@ import (
 	"github.com/parallelvirtualcluster/pvc/common/view"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph"
 	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/ceph/fake"
+	"github.com/parallelvirtualcluster/pvc/node-daemon/internal/cephctl/osd"
 )
 
 var lost = errs.New(errs.Unknown, "the answer was lost")
@@ -92,12 +94,15 @@ func addPool(n *note, p *ceph.Pool) func() (bool, error) {
 	}
 }
 
-// deeds are the commands that change something, in an order in which each can be done,
-// and the call by which it is done.
-var deeds = []struct {
+// deed is a command, and the call by which it is done.
+type deed struct {
 	args   command.Args
 	method fake.Method
-}{
+}
+
+// deeds are the commands that change something, in an order in which each can be done,
+// and the call by which it is done.
+var deeds = []deed{
 	{command.PoolAdd{Pool: "vms", PGs: 8}, fake.CreatePool},
 	{command.VolumeAdd{Pool: "vms", Volume: "a", Size: 8 * mib}, fake.CreateImage},
 	{command.VolumeResize{Pool: "vms", Volume: "a", Size: 16 * mib}, fake.ResizeImage},
@@ -142,6 +147,38 @@ func TestALostAnswerIsLookedForAndNothingIsDoneTwice(t *testing.T) {
 		if n := c.Calls(d.method) - before; n != want {
 			t.Errorf("%s: %s was called %d times", d.args.Verb(), d.method, n)
 		}
+	}
+}
+
+// TestNothingIsChangedBeforeTheClaim: when it fails, no verb calls what changes anything.
+func TestNothingIsChangedBeforeTheClaim(t *testing.T) {
+	world := fake.NewWorld()
+	c := world.Connect()
+	world.AddOSD(ceph.OSD{ID: 0, UUID: "u", Up: true, In: true, Host: "hv1", Weight: 1, Reweight: 1})
+	taken := errs.Conflictf("another host has the command")
+	attempt := func(args command.Args, refused error) error {
+		task := bareTask(c)
+		task.executor.OSDs = &osd.Host{Node: "hv1"}
+		task.Begin = func(context.Context) error { return refused }
+		task.Remember = func(context.Context, any) error { return refused }
+		_, err := task.run(t.Context(), args)
+		return err
+	}
+	all := append(slices.Clone(deeds), []deed{
+		{command.OSDSet{Flag: "noout"}, fake.SetFlag}, {command.OSDUnset{Flag: "noout"}, fake.SetFlag},
+		{command.OSDOut{OSD: 0}, fake.SetOSDIn}, {command.OSDIn{OSD: 0}, fake.SetOSDIn},
+	}...)
+	for _, d := range all {
+		before := c.Calls(d.method)
+		if err := attempt(d.args, taken); !errs.Is(err, errs.Conflict) || c.Calls(d.method) != before {
+			t.Errorf("%s without a claim: %v, %s was called %d times", d.args.Verb(), err, d.method, c.Calls(d.method)-before)
+		}
+		if err := attempt(d.args, nil); err != nil || c.Calls(d.method) != before+1 {
+			t.Errorf("%s with a claim: %v", d.args.Verb(), err)
+		}
+	}
+	if err := attempt(command.OSDAdd{Node: "hv1", Device: "/dev/sdb", UUID: "u2"}, taken); !errs.Is(err, errs.Conflict) || c.Calls(fake.NewOSD) > 0 {
+		t.Errorf("osd_add without a claim: %v", err)
 	}
 }
 
@@ -314,27 +351,78 @@ func TestAHalfRemovedImageIsRemovedAndNothingElse(t *testing.T) {
 	}
 }
 
-// TestAPoolMadeAnewIsSafeFromALateRemoval: the executor of a pool's removal freezes after its
-// look and before its command for the monitor, which a fence does not stop. The name is not
-// given away before it has gone on.
-func TestAPoolMadeAnewIsSafeFromALateRemoval(t *testing.T) {
-	for _, args := range []command.Args{command.PoolRemove{Pool: "vms"}, command.PoolAdd{Pool: "new", PGs: 8}} {
-		t.Run(string(args.Verb()), func(t *testing.T) { goOnLate(t, args) })
+// TestAnExecutorThatIsFencedHoldsNoImage though OSDs show it as a watcher for a moment longer;
+// anybody else does.
+func TestAnExecutorThatIsFencedHoldsNoImage(t *testing.T) {
+	const lost, other, ok = "192.0.2.9:0/1", "192.0.2.8:0/7", errs.Kind(99)
+	for _, tc := range []struct {
+		watchers       []string
+		rename, remove errs.Kind
+	}{
+		{[]string{lost}, ok, errs.Unknown},
+		{[]string{lost, other}, errs.Conflict, errs.Conflict},
+		{nil, ok, ok},
+	} {
+		world := fake.NewWorld()
+		c := world.Connect()
+		if _, err := c.CreatePool(t.Context(), "vms", 8); err != nil {
+			t.Fatal(err)
+		}
+		i, err := c.CreateImage(t.Context(), "vms", "a", 8*mib)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range tc.watchers {
+			world.Watch("vms", i.ID, w)
+		}
+		attempt := func(args command.Args) error {
+			task := bareTask(c)
+			task.Number, task.note, task.fenced = 2, &note{Image: i.ID}, []string{lost, "192.0.2.9:0/2"}
+			_, err := task.run(t.Context(), args)
+			return err
+		}
+		is := func(what string, want errs.Kind, got error) {
+			if (got == nil) != (want == ok) || got != nil && !errs.Is(got, want) {
+				t.Errorf("%s while %v have it open: %v", what, tc.watchers, got)
+			}
+		}
+		is("renamed", tc.rename, attempt(command.VolumeRename{Pool: "vms", Volume: "a", Name: "b"}))
+		is("removed", tc.remove, attempt(command.VolumeRemove{Pool: "vms", Volume: "a"}))
 	}
 }
 
-func goOnLate(t *testing.T, args command.Args) {
+// TestALateCommandForAMonitorUndoesNothing: the executor freezes after its looks and before its
+// command for the monitor, which a fence does not stop. What it is about is not touched before
+// it has gone on, and then is what the user wants.
+func TestALateCommandForAMonitorUndoesNothing(t *testing.T) {
+	for _, tc := range []late{
+		{command.PoolRemove{Pool: "vms"}, fake.RemovePool, command.PoolAdd{Pool: "vms", PGs: 16}, "pool vms 16, in 0"},
+		{command.PoolAdd{Pool: "new", PGs: 8}, fake.CreatePool, command.PoolRemove{Pool: "new"}, "pool vms 8, in 0"},
+		{command.OSDSet{Flag: "noout"}, fake.SetFlag, command.OSDUnset{Flag: "noout"}, "pool vms 8, in 0"},
+		{command.OSDUnset{Flag: "noin"}, fake.SetFlag, command.OSDSet{Flag: "noin"}, "pool vms 8, flag noin, in 0"},
+		{command.OSDOut{OSD: 0}, fake.SetOSDIn, command.OSDIn{OSD: 0}, "pool vms 8, in 0"},
+		{command.OSDIn{OSD: 0}, fake.SetOSDIn, command.OSDOut{OSD: 0}, "pool vms 8, out 0"},
+	} {
+		t.Run(string(tc.args.Verb()), func(t *testing.T) { tc.goOn(t) })
+	}
+}
+
+// late is a command that comes late, by that call, and the user's, after which there is what.
+type late struct {
+	args   command.Args
+	method fake.Method
+	again  command.Args
+	want   string // see function there
+}
+
+func (tc late) goOn(t *testing.T) {
 	l := newLab(t)
 	world, hosts, clients := l.fakeHosts("hv1", "hv2")
+	world.AddOSD(ceph.OSD{ID: 0, UUID: "u", Up: true, In: true, Host: "hv1", Weight: 1, Reweight: 1})
 	l.must(command.PoolAdd{Pool: "vms", PGs: 8})
-	var again command.Args = command.PoolAdd{Pool: "vms", PGs: 16}
-	method := fake.RemovePool
-	if args.Verb() == command.VerbPoolAdd { // removed again by the user, it must not come back
-		again, method = command.PoolRemove{Pool: "new"}, fake.CreatePool
-	}
 	reached := hosts[0].hold("sending")
-	clients[0].BeforeSending(method, func(string) { hosts[0].step("sending") })
-	sent, err := l.queue.Submit(t.Context(), command.Request{Args: args, Node: "hv1", Any: true})
+	clients[0].BeforeSending(tc.method, func(string) { hosts[0].step("sending") })
+	sent, err := l.queue.Submit(t.Context(), command.Request{Args: tc.args, Node: "hv1", Any: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -344,7 +432,7 @@ func goOnLate(t *testing.T, args command.Args) {
 		t.Fatal(err)
 	}
 	do := func() error {
-		_, err := l.queue.Do(t.Context(), command.Request{Args: again, Node: "hv2"})
+		_, err := l.queue.Do(t.Context(), command.Request{Args: tc.again, Node: "hv2"})
 		return err
 	}
 	if err := do(); !errs.Is(err, errs.Conflict) || !contains(err, "is reserved") {
@@ -360,26 +448,44 @@ func goOnLate(t *testing.T, args command.Args) {
 	}
 	hosts[0].openGates()
 	hosts[0].stop()
-	l.until(l.view, "the name is free", func(s *view.Snapshot) bool { c, ok := s.Command(sent.ID); return ok && len(c.Lost) == 0 })
+	l.until(l.view, "it is free", func(s *view.Snapshot) bool { c, ok := s.Command(sent.ID); return ok && len(c.Lost) == 0 })
 	if err := do(); err != nil {
 		t.Error(err)
 	}
 	anew.stop()
-	pools, err := clients[1].Pools(t.Context())
+	if got := there(t, clients[1]); got != tc.want || len(world.Blocklisted()) == 0 {
+		t.Errorf("there is %s, want %s; fenced: %v", got, tc.want, world.Blocklisted())
+	}
+}
+
+// there is what there is in Ceph beside images.
+func there(t *testing.T, c *fake.Client) string {
+	t.Helper()
+	var all []string
+	pools, err := c.Pools(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"vms 16"}
-	if args.Verb() == command.VerbPoolAdd {
-		want = []string{"vms 8"}
-	}
-	var got []string
 	for _, p := range pools {
-		got = append(got, fmt.Sprint(p.Name, " ", p.PGs))
+		all = append(all, fmt.Sprint("pool ", p.Name, " ", p.PGs))
 	}
-	if !slices.Equal(got, want) || len(world.Blocklisted()) == 0 {
-		t.Errorf("pools %v, want %v", got, want)
+	flags, err := c.Flags(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
+	for _, f := range flags {
+		if f != "sortbitwise" { // which every cluster has
+			all = append(all, "flag "+f)
+		}
+	}
+	osds, err := c.OSDs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range osds {
+		all = append(all, fmt.Sprint(map[bool]string{true: "in ", false: "out "}[o.In], o.ID))
+	}
+	return strings.Join(all, ", ")
 }
 
 // TestTheRecordOfAnotherObjectStays: a later attempt finds that its own object is gone, and

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -80,6 +81,9 @@ func (e *Executor) Execute(ctx context.Context, c *command.Command, a command.At
 		return command.Outcome{}, err
 	}
 	t := &task{executor: e, Calls: e.Cluster.As(strings.Split(a.Client, clientSeparator)), Attempt: a}
+	if c.Executor != nil {
+		t.fenced = strings.Split(c.Executor.Client, clientSeparator)
+	}
 	if len(a.Note) > 0 {
 		t.note = &note{}
 		if err := json.Unmarshal(a.Note, t.note); err != nil {
@@ -96,6 +100,9 @@ type task struct {
 	command.Attempt
 	executor *Executor
 	note     *note // nil if no attempt has begun to change anything
+	// fenced are the clients of the executor before. OSDs show them as watchers for a moment
+	// longer.
+	fenced []string
 }
 
 // note is the state before the first change, for attempts that find the changed one.
@@ -142,7 +149,7 @@ func (t *task) run(ctx context.Context, args command.Args) (command.Outcome, err
 	return command.Outcome{}, errs.Invalidf("%s is not executed by this release", args.Verb())
 }
 
-// remember notes the state before the first change.
+// remember notes the state before the first change, and claims the command with that.
 func (t *task) remember(ctx context.Context, n note) error {
 	if t.note != nil {
 		return nil
@@ -152,6 +159,16 @@ func (t *task) remember(ctx context.Context, n note) error {
 	}
 	t.note = &n
 	return nil
+}
+
+// others are the watchers that are no clients of the executor before.
+func (t *task) others(watchers []string) (others []string) {
+	for _, w := range watchers {
+		if !slices.Contains(t.fenced, w) {
+			others = append(others, w)
+		}
+	}
+	return others
 }
 
 // askAgain bounds a question that only makes a failure clearer.

@@ -138,7 +138,9 @@ func (l *lab) hostAs(instance, name string, cluster ceph.Cluster) *host {
 	h := &host{l: l, name: name, proxy: coordtest.NewProxy(l.t, l.zoo.Addrs()), cluster: cluster, gates: map[string]*gate{}}
 	h.session = l.register(instance, name, h.proxy.Addrs())
 	h.view = l.open(h.proxy.Addrs(), view.StorageHost, sessionTime)
-	e := &Executor{Cluster: cluster, View: h.view, Users: Users(h.session.client), Logger: quiet}
+	users := &Users{Dial: zk.Dial, Options: coord.Options{Servers: h.proxy.Addrs(), Timeout: sessionTime}}
+	l.t.Cleanup(users.Close)
+	e := &Executor{Cluster: cluster, View: h.view, Users: users.Of, Logger: quiet}
 	w := &command.Worker{
 		Session: h.session, View: h.view, Client: e.Client, Fence: e.Fence, Quiet: e.Quiet, Execute: e.Execute, Long: e.Long,
 		Step: h.step, Grace: 100 * time.Millisecond,

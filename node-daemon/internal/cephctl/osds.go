@@ -11,6 +11,9 @@ import (
 
 // osdAdd makes an OSD of a device of this host.
 func (t *task) osdAdd(ctx context.Context, a command.OSDAdd) (command.Outcome, error) {
+	if err := t.Begin(ctx); err != nil {
+		return command.Outcome{}, err
+	}
 	added, err := t.executor.OSDs.Add(ctx, t, a, t.Number, t.Progress)
 	out := command.Outcome{Message: added.Message}
 	if o := added.OSD; o != nil {
@@ -57,6 +60,9 @@ func (t *task) osdMark(ctx context.Context, id int, in bool) (command.Outcome, e
 	if in {
 		word = "in"
 	}
+	if err := t.Begin(ctx); err != nil {
+		return command.Outcome{}, err
+	}
 	if err := t.SetOSDIn(ctx, id, in); err != nil {
 		return command.Outcome{}, err
 	}
@@ -79,6 +85,9 @@ func (t *task) osdMark(ctx context.Context, id int, in bool) (command.Outcome, e
 
 // flag sets a flag of the cluster, or takes it back. It may be repeated.
 func (t *task) flag(ctx context.Context, flag string, on bool) (command.Outcome, error) {
+	if err := t.Begin(ctx); err != nil {
+		return command.Outcome{}, err
+	}
 	if err := t.SetFlag(ctx, flag, on); err != nil {
 		return command.Outcome{}, err
 	}

@@ -92,8 +92,12 @@ func (e *edit) putVolume(pool string, i ceph.Image) {
 }
 
 func (e *edit) putVolumeOnly(pool string, i ceph.Image) {
-	data := schema.EncodeVolumeStats(i.Name, volumeStats(i))
+	stats := volumeStats(i)
 	old, there := e.s.Volume(pool, i.Name)
+	if i.Unwatched && there && old.Stats != nil {
+		stats.Watchers = old.Stats.Watchers
+	}
+	data := schema.EncodeVolumeStats(i.Name, stats)
 	if !there {
 		e.txn.Create(schema.Volume(pool, i.Name), nil).Create(schema.Volume(pool, i.Name, schema.StorageStats), data)
 		e.txn.Create(schema.VolumeSnapshots(pool, i.Name), nil)

@@ -26,7 +26,7 @@ type snapshotData struct {
 
 // snapshotAdd makes a snapshot.
 func (t *task) snapshotAdd(ctx context.Context, a command.SnapshotAdd) (command.Outcome, error) {
-	image, err := t.target(ctx, a.Pool, a.Volume)
+	image, err := t.target(ctx, a.Pool, a.Volume, false)
 	if err != nil {
 		return command.Outcome{}, err
 	}
@@ -69,7 +69,7 @@ func decideSnapshotAdd(n *note, image *ceph.Image, a command.SnapshotAdd) (*ceph
 
 // snapshotRemove removes a snapshot, then its record.
 func (t *task) snapshotRemove(ctx context.Context, a command.SnapshotRemove) (command.Outcome, error) {
-	image, err := t.target(ctx, a.Pool, a.Volume)
+	image, err := t.target(ctx, a.Pool, a.Volume, true)
 	if err != nil {
 		return command.Outcome{}, err
 	}

@@ -9,13 +9,14 @@ import (
 
 	"github.com/parallelvirtualcluster/pvc/common/coord"
 	"github.com/parallelvirtualcluster/pvc/common/coord/coordtest"
+	"github.com/parallelvirtualcluster/pvc/common/coord/zk"
 	"github.com/parallelvirtualcluster/pvc/common/model"
 	"github.com/parallelvirtualcluster/pvc/common/schema"
 	"github.com/parallelvirtualcluster/pvc/testbed/ensemble"
 )
 
 // thousand is a cluster of 1,000 VMs with documents of 4 KiB, half of them with RBD disks.
-func thousand(tb testing.TB) coord.Client {
+func thousand(tb testing.TB) (coord.Client, []string) {
 	tb.Helper()
 	zoo := ensemble.Start(tb, ensemble.Options{Servers: 3})
 	conn := coordtest.Dial(tb, zoo.Addrs(), 10*time.Second, nil)
@@ -35,21 +36,37 @@ func thousand(tb testing.TB) coord.Client {
 			txn = new(coord.Txn)
 		}
 	}
-	return conn
+	return conn, zoo.Addrs()
 }
 
-// BenchmarkUsers is what each removal and rename costs, of a volume and of a pool, beside a
-// single read.
+// BenchmarkUsers is what each removal and rename costs, of a volume and of a pool, beside
+// reading all documents each time and a single read.
 func BenchmarkUsers(b *testing.B) {
-	conn := thousand(b)
-	of := Users(conn)
-	for what, tc := range map[string]struct {
+	conn, servers := thousand(b)
+	u := &Users{Dial: zk.Dial, Options: coord.Options{Servers: servers, Timeout: 10 * time.Second}}
+	b.Cleanup(u.Close)
+	all := func(ctx context.Context, pool, volume string) (map[string][]string, error) {
+		x := newIndex(conn)
+		if err := x.refresh(ctx); err != nil {
+			return nil, err
+		}
+		return x.users(pool, volume), nil
+	}
+	for _, tc := range []struct {
+		what   string
+		of     func(ctx context.Context, pool, volume string) (map[string][]string, error)
 		volume string
 		want   int
-	}{"of a volume": {"d8", 1}, "of a pool": {"", 500}} {
-		b.Run(what, func(b *testing.B) {
+	}{
+		{"of a volume", u.Of, "d8", 1}, {"of a pool", u.Of, "", 500},
+		{"of a volume, all read", all, "d8", 1}, {"of a pool, all read", all, "", 500},
+	} {
+		b.Run(tc.what, func(b *testing.B) {
+			if _, err := tc.of(b.Context(), "vms", tc.volume); err != nil { // the first time it reads all
+				b.Fatal(err)
+			}
 			for b.Loop() {
-				if users, err := of(b.Context(), "vms", tc.volume); err != nil || len(users) != tc.want {
+				if users, err := tc.of(b.Context(), "vms", tc.volume); err != nil || len(users) != tc.want {
 					b.Fatal(len(users), err)
 				}
 			}

@@ -214,7 +214,7 @@ func bareTask(c *fake.Client) *task {
 			Users: func(context.Context, string, string) (map[string][]string, error) { return nil, nil },
 		},
 		Attempt: command.Attempt{
-			Number: 1, Remember: func(context.Context, any) error { return nil }, Progress: func(int64, int64, string) {},
+			Number: 1, Begin: func(context.Context) error { return nil }, Remember: func(context.Context, any) error { return nil }, Progress: func(int64, int64, string) {},
 			Commit: func(context.Context, coord.Txn) error { return nil },
 		},
 	}

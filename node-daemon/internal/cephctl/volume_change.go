@@ -14,7 +14,7 @@ import (
 
 // volumeResize gives an image another size. A repetition finds the size that it wants.
 func (t *task) volumeResize(ctx context.Context, a command.VolumeResize) (command.Outcome, error) {
-	image, err := t.target(ctx, a.Pool, a.Volume)
+	image, err := t.target(ctx, a.Pool, a.Volume, a.Shrink)
 	if err != nil {
 		return command.Outcome{}, err
 	}
@@ -83,7 +83,7 @@ func vanished(pool, volume, id string) error {
 
 // volumeRename gives an image another name.
 func (t *task) volumeRename(ctx context.Context, a command.VolumeRename) (command.Outcome, error) {
-	image, err := t.target(ctx, a.Pool, a.Volume)
+	image, err := t.target(ctx, a.Pool, a.Volume, true)
 	if err != nil {
 		return command.Outcome{}, err
 	}
@@ -92,10 +92,8 @@ func (t *task) volumeRename(ctx context.Context, a command.VolumeRename) (comman
 		return command.Outcome{}, err
 	}
 	if act {
-		if t.note == nil {
-			if err := t.unused(ctx, a.Pool, *image, "renamed"); err != nil {
-				return command.Outcome{}, err
-			}
+		if err := t.mayRename(ctx, a.Pool, *image); err != nil {
+			return command.Outcome{}, err
 		}
 		if err := t.remember(ctx, note{Image: image.ID}); err != nil {
 			return command.Outcome{}, err
@@ -119,6 +117,18 @@ func (t *task) volumeRename(ctx context.Context, a command.VolumeRename) (comman
 	}, nil
 }
 
+// mayRename refuses an image that is in use. What has been begun goes on unless a client has
+// opened the image since.
+func (t *task) mayRename(ctx context.Context, pool string, i ceph.Image) error {
+	if t.note == nil {
+		return t.unused(ctx, pool, i, "renamed")
+	}
+	if len(i.Watchers) > 0 {
+		return inUse(i, "renamed")
+	}
+	return nil
+}
+
 // decideRename says whether the image is still to be renamed.
 func decideRename(n *note, image *ceph.Image, a command.VolumeRename) (act bool, err error) {
 	switch {
@@ -139,7 +149,7 @@ func decideRename(n *note, image *ceph.Image, a command.VolumeRename) (act bool,
 // volumeRemove removes an image and its data. Half an image, of which a removal has left only
 // data, is removed by the id that is on record.
 func (t *task) volumeRemove(ctx context.Context, a command.VolumeRemove) (command.Outcome, error) {
-	image, err := t.target(ctx, a.Pool, a.Volume)
+	image, err := t.target(ctx, a.Pool, a.Volume, true)
 	switch {
 	case errs.Is(err, errs.NotFound):
 		err = t.removeHalf(ctx, a, err)
@@ -210,10 +220,23 @@ func (t *task) finishRemoval(ctx context.Context, pool string, i ceph.Image, abs
 		return err
 	}
 	err := t.RemoveImage(ctx, pool, i.ID, func(done, total uint64) { t.Progress(int64(done), int64(total), "removing "+pool+"/"+i.Name) })
-	if errs.Is(err, errs.NotFound) {
+	switch {
+	case errs.Is(err, errs.NotFound):
 		return absent
+	case t.heldByFenced(ctx, pool, i.ID, err):
+		return errs.New(errs.Unknown, "the executor before has it open, which is fenced: %w", err)
 	}
 	return err
+}
+
+// heldByFenced reports whether an image was refused as open only because of clients that
+// cannot do anything any more: that passes.
+func (t *task) heldByFenced(ctx context.Context, pool, id string, refused error) bool {
+	if ceph.NumberOf(refused) != syscall.EBUSY || len(t.fenced) == 0 {
+		return false
+	}
+	watchers, err := t.Watchers(ctx, pool, id)
+	return err == nil && len(t.others(watchers)) == 0
 }
 
 func snapshotNames(i ceph.Image) []string {

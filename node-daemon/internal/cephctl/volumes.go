@@ -120,12 +120,20 @@ func (t *task) unrecorded(ctx context.Context, name string) (*ceph.Pool, error) 
 }
 
 // target is the image that a command is about: by name at first, by id once an attempt
-// has begun. nil says that the image of the note is gone.
-func (t *task) target(ctx context.Context, pool, volume string) (*ceph.Image, error) {
+// has begun. nil says that the image of the note is gone. Who has it open is known if watched.
+func (t *task) target(ctx context.Context, pool, volume string, watched bool) (*ceph.Image, error) {
 	if t.note != nil {
-		return ifThere(t.ImageByID(ctx, pool, t.note.Image))
+		image, err := ifThere(t.ImageByID(ctx, pool, t.note.Image))
+		if image != nil {
+			image.Watchers = t.others(image.Watchers)
+		}
+		return image, err
 	}
-	image, err := t.Image(ctx, pool, volume)
+	read := t.Look
+	if watched {
+		read = t.Image
+	}
+	image, err := read(ctx, pool, volume)
 	if err == nil && image.OldFormat {
 		err = errs.Conflictf("image %s/%s has format 1, which has no ids: convert it with `rbd migration` first", pool, volume)
 	}

@@ -81,10 +81,12 @@ var settable = []string{
 
 // SetFlag implements ceph.Calls.
 func (c calls) SetFlag(ctx context.Context, flag string, on bool) error {
-	return c.do(ctx, SetFlag, flag, commands, func(w *World) error {
+	return c.toMonitor(ctx, SetFlag, flag, func(*World) error {
 		if !slices.Contains(settable, flag) {
 			return ceph.Refused(syscall.EINVAL, fmt.Sprintf("invalid command: %s not in %s", flag, strings.Join(settable, "|")))
 		}
+		return nil
+	}, func(w *World) {
 		flags := []string{flag}
 		if flag == "pause" {
 			flags = []string{"pauserd", "pausewr"}
@@ -94,7 +96,6 @@ func (c calls) SetFlag(ctx context.Context, flag string, on bool) error {
 				w.flags[f] = true
 			}
 		}
-		return nil
 	})
 }
 

@@ -72,7 +72,7 @@ func (f *faults) LoseAnswer(m Method, err error) { set(f, &f.lose, m, err) }
 func (f *faults) Before(m Method, fn func(object string)) { set(f, &f.hooks, m, fn) }
 
 // BeforeSending has fn called between the looks of a command for a monitor (CreatePool,
-// RemovePool) and the command itself, without locks held. Monitors carry that out whoever
+// RemovePool, SetFlag, SetOSDIn, PurgeOSD) and the command itself, without locks held. Monitors carry that out whoever
 // has sent it, and whatever has the name by then.
 func (f *faults) BeforeSending(m Method, fn func(object string)) { set(f, &f.sent, m, fn) }
 

@@ -77,6 +77,15 @@ func (c calls) Image(ctx context.Context, pool, name string) (found ceph.Image, 
 	return found, err
 }
 
+// Look implements ceph.Calls.
+func (c calls) Look(ctx context.Context, pool, name string) (ceph.Image, error) {
+	found, err := c.Image(ctx, pool, name)
+	if err == nil && found.Parent == "" && len(found.Snapshots) == 0 && !found.OldFormat {
+		found.Watchers, found.Unwatched = nil, true
+	}
+	return found, err
+}
+
 // ImageByID implements ceph.Calls.
 func (c calls) ImageByID(ctx context.Context, pool, id string) (found ceph.Image, err error) {
 	err = c.onImage(ctx, ImageByID, pool, id, reads, func(_ *World, _ *storedPool, i *storedImage) error {
@@ -146,8 +155,6 @@ func (c calls) RenameImage(ctx context.Context, pool, id, to string) error {
 		switch {
 		case i.Name == to:
 			return nil
-		case len(i.watchers) > 0:
-			return inUse(i)
 		case p.byName(to) != nil:
 			return ceph.Refused(syscall.EEXIST, fmt.Sprintf("pool %q has an image %q already", pool, to))
 		}

@@ -36,23 +36,40 @@ func (o *osd) copied() ceph.OSD {
 
 // onOSD is do with an OSD of the map.
 func (c calls) onOSD(ctx context.Context, m Method, id int, e effect, fn func(*World, *osd) error) error {
-	return c.do(ctx, m, "osd."+strconv.Itoa(id), e, func(w *World) error {
-		if o := w.osds[id]; o != nil {
-			return fn(w, o)
+	return c.do(ctx, m, osdName(id), e, func(w *World) error {
+		o, err := w.osd(id)
+		if err != nil {
+			return err
 		}
-		return ceph.Refused(syscall.ENOENT, fmt.Sprintf("osd.%d does not exist", id))
+		return fn(w, o)
 	})
+}
+
+func osdName(id int) string { return "osd." + strconv.Itoa(id) }
+
+// osd finds an OSD of the map. The caller holds the lock.
+func (w *World) osd(id int) (*osd, error) {
+	if o := w.osds[id]; o != nil {
+		return o, nil
+	}
+	return nil, ceph.Refused(syscall.ENOENT, fmt.Sprintf("osd.%d does not exist", id))
 }
 
 // SetOSDIn implements ceph.Calls.
 func (c calls) SetOSDIn(ctx context.Context, id int, in bool) error {
-	return c.onOSD(ctx, SetOSDIn, id, commands, func(_ *World, o *osd) error {
+	return c.toMonitor(ctx, SetOSDIn, osdName(id), func(w *World) error {
+		_, err := w.osd(id)
+		return err
+	}, func(w *World) {
+		o := w.osds[id]
+		if o == nil {
+			return
+		}
 		if o.In = in; in {
 			o.Reweight = 1
 		} else {
 			o.Reweight = 0
 		}
-		return nil
 	})
 }
 
@@ -93,14 +110,20 @@ func (c calls) SafeToDestroy(ctx context.Context, id int) (safe bool, why string
 
 // PurgeOSD implements ceph.Calls.
 func (c calls) PurgeOSD(ctx context.Context, id int, uuid string) error {
-	return c.onOSD(ctx, PurgeOSD, id, commands, func(w *World, o *osd) error {
+	return c.toMonitor(ctx, PurgeOSD, osdName(id), func(w *World) error {
+		o, err := w.osd(id)
 		switch {
+		case err != nil:
+			return err
 		case o.UUID != uuid:
 			return errs.NotFoundf("osd.%d is %s now, not %s", id, o.UUID, uuid)
 		case o.Up:
 			return ceph.Refused(syscall.EBUSY, fmt.Sprintf("osd.%d is not `down`.", id))
 		}
-		delete(w.osds, id)
 		return nil
+	}, func(w *World) {
+		if o := w.osds[id]; o != nil && !o.Up { // a monitor knows the number only
+			delete(w.osds, id)
+		}
 	})
 }

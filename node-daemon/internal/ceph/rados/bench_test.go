@@ -31,6 +31,7 @@ func BenchmarkCalls(b *testing.B) {
 		{"DF", func(b *testing.B) { _, err := r.here.DF(ctx); must(b, err) }, func(b *testing.B) { r.tool(b, words("rados df")...) }},
 		{"OSDs", func(b *testing.B) { _, err := r.here.OSDs(ctx); must(b, err) }, func(b *testing.B) { r.tool(b, words("ceph osd df")...) }},
 		{"Image", func(b *testing.B) { _, err := r.here.Image(ctx, pool, "disk0"); must(b, err) }, func(b *testing.B) { r.tool(b, words("rbd info %s/disk0", pool)...) }},
+		{"Look", func(b *testing.B) { _, err := r.here.Look(ctx, pool, "disk0"); must(b, err) }, func(b *testing.B) { r.tool(b, words("rbd info %s/disk0", pool)...) }},
 		{"CreateImage", func(b *testing.B) { create(b, name()) }, func(b *testing.B) { r.tool(b, words("rbd create --size 1G %s/%s", pool, name())...) }},
 		{"CreateAndRemoveImage", func(b *testing.B) { must(b, r.here.RemoveImage(ctx, pool, create(b, name()), nil)) }, func(b *testing.B) {
 			of := name()

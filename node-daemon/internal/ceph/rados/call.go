@@ -99,7 +99,9 @@ func (c calls) classify(lane *lane, l *link, err error, e effect) error {
 		lane.port.drop(l)
 	}
 	var before notSent
-	if e == changes && !errors.As(err, &before) && (number == syscall.ESHUTDOWN || number == syscall.ETIMEDOUT) {
+	// ERESTART is librbd's word for an image whose lock was taken away, as by a fence.
+	broken := number == syscall.ESHUTDOWN || number == syscall.ETIMEDOUT || number == syscall.ERESTART
+	if e == changes && !errors.As(err, &before) && broken {
 		return errs.New(errs.Unknown, "%w", err)
 	}
 	return err

@@ -95,77 +95,25 @@ func defaultFeatures(conn *gorados.Conn) (uint64, error) {
 	return bits, nil
 }
 
-// prepared is what was found out about an image before long work on it.
-type prepared struct {
-	name      string
-	watchers  []string
-	cutOff    bool // all watchers are
-	snapshots int
-	removed   bool // in part: see beingRemoved
+// found is what was found out about an image before its removal.
+type found struct {
+	name    string
+	removed bool // in part: see beingRemoved
 }
 
-// Watches of a client that was cut off end when the OSD concerned learns of it, which takes
-// a moment, and at the latest after Ceph's watch timeout of 30 s.
-const (
-	watchLooks = 100 * time.Millisecond
-	watchLimit = 35 * time.Second
-)
-
-// prepareAlone is prepare, after those who were cut off have let go of the image.
-func (c calls) prepareAlone(ctx context.Context, what, pool, id string) (prepared, error) {
-	limit, cancel := context.WithTimeout(ctx, watchLimit)
-	defer cancel()
-	looks := time.NewTicker(watchLooks)
-	defer looks.Stop()
-	for {
-		p, err := c.prepare(ctx, what, pool, id)
-		if err != nil || !p.cutOff {
-			return p, err
-		}
-		select {
-		case <-looks.C:
-		case <-limit.Done():
-			return p, nil
-		}
-	}
-}
-
-// prepare opens an image on the connection for short work: if Ceph does not answer,
-// nothing has been sent yet. An error with a name is about what has that name.
-func (c calls) prepare(ctx context.Context, what, pool, id string) (prepared, error) {
-	return inPool(ctx, c, what, pool, short, reads, func(l *link, io *gorados.IOContext) (p prepared, err error) {
-		if p.name, err = named(io, pool, id); err != nil {
-			if ceph.NumberOf(err) == syscall.ENOENT {
-				var failed error
-				if p.removed, failed = beingRemoved(io, id); failed != nil {
-					err = failed
-				}
+// find looks for an image on the connection for short work: if Ceph does not answer, nothing
+// has been sent yet.
+func (c calls) find(ctx context.Context, what, pool, id string) (found, error) {
+	return inPool(ctx, c, what, pool, short, reads, func(_ *link, io *gorados.IOContext) (f found, err error) {
+		f.name, err = named(io, pool, id)
+		if ceph.NumberOf(err) == syscall.ENOENT {
+			var failed error
+			if f.removed, failed = beingRemoved(io, id); failed != nil {
+				err = failed
 			}
-			return p, err
 		}
-		_, err = withImage(io, pool, id, gorbd.OpenImageByIdReadOnly, func(image *gorbd.Image) (struct{}, error) {
-			var none struct{}
-			all, err := image.GetSnapshotNames()
-			if err != nil {
-				return none, refusal(err, "")
-			}
-			p.snapshots = len(all)
-			p.watchers, err = watchersOf(l, image)
-			return none, err
-		})
-		if err == nil && len(p.watchers) > 0 {
-			p.cutOff, err = allCutOff(l.conns[short], p.watchers)
-		}
-		return p, err
+		return f, err
 	})
-}
-
-// nobody refuses an image that other clients have open.
-func (p prepared) nobody() error {
-	if len(p.watchers) == 0 {
-		return nil
-	}
-	return ceph.Refused(syscall.EBUSY, fmt.Sprintf("image is open by %q", p.watchers))
 }
 
 // longWork runs fn on the connection for long work.
@@ -212,21 +160,20 @@ func resizeImage(image *gorbd.Image, size uint64, shrink bool) error {
 // RenameImage implements ceph.Calls.
 func (c calls) RenameImage(ctx context.Context, pool, id, to string) error {
 	what := fmt.Sprintf("rename image %s/%s to %q", pool, id, to)
-	p, err := c.prepareAlone(ctx, what, pool, id)
-	if err != nil || p.name == to {
+	name, err := inPool(ctx, c, what, pool, short, reads, func(_ *link, io *gorados.IOContext) (string, error) {
+		return glance(io, pool, id)
+	})
+	if err != nil || name == to {
 		return err
 	}
-	if err := p.nobody(); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
 	return c.longWork(ctx, what, pool, func(io *gorados.IOContext) error {
-		if err := stillNamed(io, pool, p.name, id); err != nil {
+		if err := stillNamed(io, pool, name, id); err != nil {
 			return notSent{err}
 		}
 		if err := clearTarget(io, id, to); err != nil {
 			return notSent{err}
 		}
-		err := gorbd.GetImage(io, p.name).Rename(to)
+		err := gorbd.GetImage(io, name).Rename(to)
 		if numberOf(err) == syscall.EEXIST {
 			return taken(pool, to)
 		}
@@ -237,32 +184,63 @@ func (c calls) RenameImage(ctx context.Context, pool, id, to string) error {
 // RemoveImage implements ceph.Calls.
 func (c calls) RemoveImage(ctx context.Context, pool, id string, progress func(done, total uint64)) error {
 	what := fmt.Sprintf("remove image %s/%s", pool, id)
-	p, err := c.prepareAlone(ctx, what, pool, id)
-	if p.removed { // somebody has not come to the end of it, and its name is not its own any more
-		return c.longWork(ctx, what, pool, func(io *gorados.IOContext) error { return inWords(removeTrashed(io, id, progress)) })
-	}
-	if err != nil && (ceph.NumberOf(err) != syscall.ENOENT || p.name == "") { // with a name it is one without a header
-		return err
-	}
-	if err := p.removable(); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return c.longWork(ctx, what, pool, func(io *gorados.IOContext) error {
-		if err := stillNamed(io, pool, p.name, id); err != nil {
-			return notSent{err}
+	limit, cancel := context.WithTimeout(ctx, watchLimit)
+	defer cancel()
+	looks := time.NewTicker(watchLooks)
+	defer looks.Stop()
+	for gone := false; ; {
+		err := c.removeWhole(ctx, what, pool, id, progress)
+		if ceph.NumberOf(err) != syscall.EBUSY {
+			return err
 		}
-		return inWords(removeImage(io, p.name, progress))
-	})
+		by, off, werr := c.holders(ctx, what, pool, id)
+		if len(by) == 0 && werr == nil && !gone { // they have let go of it meanwhile
+			gone = true
+			continue
+		}
+		if werr != nil || len(by) == 0 {
+			return err
+		}
+		if !off || limit.Err() != nil {
+			return fmt.Errorf("%s: %w", what, ceph.Refused(syscall.EBUSY, fmt.Sprintf("image is open by %q", by)))
+		}
+		select {
+		case <-looks.C:
+		case <-limit.Done():
+		}
+	}
 }
 
-func (p prepared) removable() error {
-	if err := p.nobody(); err != nil {
+// Watches of a client that was cut off end when the OSD concerned learns of it, which takes
+// a moment, and at the latest after Ceph's watch timeout of 30 s.
+const (
+	watchLooks = 100 * time.Millisecond
+	watchLimit = 35 * time.Second
+)
+
+// holders are the clients that have an image open, and whether all of them were cut off.
+func (c calls) holders(ctx context.Context, what, pool, id string) (by []string, off bool, err error) {
+	if by, err = c.Watchers(ctx, pool, id); err != nil || len(by) == 0 {
+		return by, false, err
+	}
+	off, err = call(ctx, c, what, short, reads, func(_ *link, conn *gorados.Conn) (bool, error) { return allCutOff(conn, by) })
+	return by, off, err
+}
+
+func (c calls) removeWhole(ctx context.Context, what, pool, id string, progress func(done, total uint64)) error {
+	f, err := c.find(ctx, what, pool, id)
+	if f.removed { // somebody has not come to the end of it, and its name is not its own any more
+		return c.longWork(ctx, what, pool, func(io *gorados.IOContext) error { return inWords(removeTrashed(io, id, progress)) })
+	}
+	if err != nil {
 		return err
 	}
-	if p.snapshots > 0 {
-		return inWords(ceph.Refused(syscall.ENOTEMPTY, ""))
-	}
-	return nil
+	return c.longWork(ctx, what, pool, func(io *gorados.IOContext) error {
+		if err := stillNamed(io, pool, f.name, id); err != nil {
+			return notSent{err}
+		}
+		return inWords(removeImage(io, f.name, progress))
+	})
 }
 
 // inWords says what librbd's numbers mean when it removes an image: it logs the words and

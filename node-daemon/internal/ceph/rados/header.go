@@ -1,8 +1,10 @@
 package rados
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"syscall"
 	"time"
 
@@ -49,6 +51,69 @@ func absent(io *gorados.IOContext, name string) (bool, error) {
 
 // oldHeaderSuffix ends the name of the header of an image of format 1.
 const oldHeaderSuffix = ".rbd"
+
+// The header of an image keeps what it knows of itself under these keys, those of clones and
+// snapshots with more.
+const (
+	parentKey      = "parent"
+	snapshotPrefix = "snapshot_"
+	mostKeys       = 64 // of an image that is no clone and has no snapshots; 16.2 writes nine
+)
+
+// Look implements ceph.Calls.
+func (c calls) Look(ctx context.Context, pool, name string) (ceph.Image, error) {
+	what := fmt.Sprintf("read image %s/%s", pool, name)
+	i, err := inPool(ctx, c, what, pool, short, reads, func(_ *link, io *gorados.IOContext) (ceph.Image, error) {
+		return describeHeader(io, name)
+	})
+	if err != nil || i.ID != "" {
+		return i, err
+	}
+	return c.Image(ctx, pool, name)
+}
+
+// describeHeader reads the header of an image of that name: no ID says that it has to be
+// opened for its description, or is not there.
+func describeHeader(io *gorados.IOContext, name string) (none ceph.Image, err error) {
+	id, err := absentIsEmpty(idObject(io, name))
+	if err != nil || id == "" {
+		return none, err
+	}
+	if listed, err := absentIsEmpty(idOf(io, name)); err != nil || listed != id {
+		return none, err
+	}
+	keys, err := io.GetOmapValues(headerPrefix+id, "", "", mostKeys)
+	if err != nil {
+		_, err = absentIsEmpty("", refusal(err, ""))
+		return none, err
+	}
+	i, simple, err := readHeader(keys)
+	if err != nil || !simple {
+		return none, err
+	}
+	i.ID, i.Name = id, name
+	return i, nil
+}
+
+// readHeader decodes the keys of a header; simple is false if they do not tell everything.
+func readHeader(keys map[string][]byte) (i ceph.Image, simple bool, err error) {
+	for key := range keys {
+		if key == parentKey || strings.HasPrefix(key, snapshotPrefix) {
+			return i, false, nil
+		}
+	}
+	size, features, order, created := keys["size"], keys["features"], keys["order"], keys["create_timestamp"]
+	if len(size) != 8 || len(features) != 8 || len(order) != 1 || order[0] > 63 || len(keys) == mostKeys {
+		return i, false, nil
+	}
+	i.Size, i.Order, i.Unwatched = binary.LittleEndian.Uint64(size), int(order[0]), true
+	i.Objects, i.Features = objectsOf(i.Size, i.Order), featureNames(binary.LittleEndian.Uint64(features))
+	if i.Prefix, err = decodeString(keys["object_prefix"]); err != nil {
+		return i, false, err
+	}
+	i.Created, err = decodeTime(created)
+	return i, err == nil, err
+}
 
 // describeNew is describe for an image that was just made and is no clone: nobody can have
 // it open and it has no snapshots yet.

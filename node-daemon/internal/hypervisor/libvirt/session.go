@@ -67,7 +67,9 @@ func (s *session) watch(ctx context.Context, done <-chan struct{}) error {
 			switch {
 			case asked.IsZero():
 				asked = now
-				go s.ping(answered)
+				if s.conn.Ref() == nil { // before: the session may end meanwhile
+					go s.ping(answered)
+				}
 			case now.Sub(asked) >= pingPatience:
 				return errHung
 			}
@@ -76,11 +78,8 @@ func (s *session) watch(ctx context.Context, done <-chan struct{}) error {
 }
 
 // ping returns when libvirtd has answered or is dead. The call is one that libvirtd
-// answers even when all its ordinary workers wait.
+// answers even when all its ordinary workers wait. It gives a reference back.
 func (s *session) ping(answered chan<- struct{}) {
-	if err := s.conn.Ref(); err != nil {
-		return
-	}
 	defer closeConn(s.conn)
 	if _, err := s.conn.GetLibVersion(); err == nil {
 		answered <- struct{}{}
