@@ -127,7 +127,7 @@ func TestALookThatTellsNothingIsRepeatedAndThenTheResult(t *testing.T) {
 		return Outcome{}, errs.New(errs.Unknown, "the connection was replaced")
 	}))
 	_, err := l.wait(l.submit(Request{Args: volume("a")}))
-	if err == nil || !strings.Contains(err.Error(), "the connection was replaced") || looks.Load() != maxUnknown {
+	if err == nil || !strings.Contains(err.Error(), "the connection was replaced") || looks.Load() < maxUnknown {
 		t.Errorf("%d looks, %v", looks.Load(), err)
 	}
 	if fences := l.world.events("fence"); len(fences) > 0 {
