@@ -69,7 +69,10 @@ var reasons = map[string]error{
 	"lost":      errs.New(errs.NotFound, "ENOENT: no such image"),
 }
 
-func (e *executor) execute(ctx context.Context, c *command.Command, _ command.Attempt) (command.Outcome, error) {
+func (e *executor) execute(ctx context.Context, c *command.Command, a command.Attempt) (command.Outcome, error) {
+	if err := a.Begin(ctx); err != nil {
+		return command.Outcome{}, err
+	}
 	e.mu.Lock()
 	e.asked = append(e.asked, c.Verb+string(c.Args))
 	hold := e.hold

@@ -92,6 +92,8 @@ func TestAPoolsNameIsReservedUntilTheLostExecutorIsGone(t *testing.T) {
 
 // TestALateCommandReservesWhatItWouldUndo lists which commands have to wait for one that may
 // come late, and what is said of it.
+//
+// decision: reserved
 func TestALateCommandReservesWhatItWouldUndo(t *testing.T) {
 	all := []Args{
 		PoolAdd{"a", 8}, PoolRemove{"a"}, PoolRemove{"b"}, VolumeAdd{Pool: "a", Volume: "v"}, VolumeRemove{"a", "v"}, SnapshotAdd{"a", "v", "s"},

@@ -88,6 +88,10 @@ func fenced(t *testing.T, h Harness) {
 	_, err := bound.CreateImage(ctx, pool, "before", mib)
 	must(t, err)
 	must(t, h.Here.Fence(ctx, old))
+	// What looks after a fence sees the last of what was done before it: each OSD learns of
+	// the fence from the first request of one who has waited for it.
+	_, err = h.Here.Images(ctx, pool)
+	must(t, err)
 	for what, err := range map[string]error{
 		"create image":    second(bound.CreateImage(ctx, pool, "after", mib)),
 		"resize image":    bound.ResizeImage(ctx, pool, image.ID, 32*mib, false),
