@@ -24,9 +24,9 @@ endif
 # times: the first runs beside small packages, the second beside the faults. Clusters of
 # Ceph have a target of their own: the rest takes 15 minutes without them.
 TOGETHER = -p 3 -parallel 4
-ORDER   = ./api-daemon/... ./common/... ./testbed/nets ./node-daemon/... ./testbed/e2e ./testbed/faults
-STORAGE = ./testbed/ceph ./testbed/storage ./testbed/osds ./testbed/storagefaults
-REST    = $(filter-out $(STORAGE:./%=$(MODULE)/%),$(shell $(GO) list ./...))
+ORDER   = ./api-daemon/... ./common/... ./testbed/nets ./node-daemon/... ./testbed/e2e ./testbed/faults ./...
+STORAGE = ./node-daemon/internal/ceph/rados ./testbed/ceph ./testbed/storage ./testbed/osds ./testbed/storagefaults
+TESTS   = $(filter-out $(STORAGE:./%=$(MODULE)/%),$(shell $(GO) list $(ORDER)))
 MODULE  = github.com/parallelvirtualcluster/pvc
 
 .PHONY: all build test test-storage test-long bench run-test run-test-storage run-test-long run-bench lint check-tools clean
@@ -46,7 +46,7 @@ test test-storage test-long bench:
 	$(MAKE) run-$@
 
 run-test:
-	$(GO) test $(RACE) -count 1 -timeout 14m $(TOGETHER) $(ORDER) $(REST)
+	$(GO) test $(RACE) -count 1 -timeout 14m $(TOGETHER) $(TESTS)
 
 run-test-storage:
 	$(GO) test $(RACE) -count 1 -timeout 14m -p 2 $(STORAGE)
