@@ -240,7 +240,9 @@ func TestPowerCutOfAHostIsToldAndItsGuestsWait(t *testing.T) {
 func TestSiteStartsCold(t *testing.T) {
 	s := settle(t, "eecold")
 	defineTick(t, 1, "eecoldoff")
-	// A definition that libvirt would start by itself, of a guest that is to be off.
+	// A definition that libvirt would start by itself, of a guest that is to be off. The daemon
+	// would remove it at once.
+	must(t, cluster.Host(1).Pause(t.Context(), testbed.PVCD))
 	execute(t, cluster.Host(1), "virsh", "-q", "define", dump(t, "eecoldoff"))
 	execute(t, cluster.Host(1), "virsh", "-q", "autostart", "eecoldoff")
 	everywhere(t, func(h *host.Host) error { return h.PowerCut() })
