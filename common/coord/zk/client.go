@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,8 +71,9 @@ func Dial(ctx context.Context, o coord.Options) (coord.Client, error) {
 		}
 	}
 	// The library looks for watches to set again on a first connection too, a moment after
-	// it can be asked something. A question without a watch lets that moment pass.
-	for _, ask := range []func() error{c.askPlainly, c.dropAnchor} {
+	// it can be asked something. Questions without a watch let that moment pass: nothing tells
+	// when it has, and on a busy machine one was not enough.
+	for _, ask := range append(slices.Repeat([]func() error{c.askPlainly}, plainQuestions), c.dropAnchor) {
 		if err := c.do(ctx, false, ask); err != nil {
 			c.Close()
 			return nil, fmt.Errorf("the first question to ZooKeeper: %w", err)
@@ -79,6 +81,9 @@ func Dial(ctx context.Context, o coord.Options) (coord.Client, error) {
 	}
 	return c, nil
 }
+
+// plainQuestions take about two milliseconds together.
+const plainQuestions = 10
 
 func (c *Client) askPlainly() error {
 	_, _, err := c.conn.Exists("/")
