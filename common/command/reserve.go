@@ -47,7 +47,7 @@ func clash(late, wanted Args) bool {
 func reservation(late Args) (what, refused string) {
 	switch a := late.(type) {
 	case PoolAdd:
-		return fmt.Sprintf("the name of pool %q", a.Pool), "no pool of this name is made or removed"
+		return reservation(PoolRemove{Pool: a.Pool})
 	case PoolRemove:
 		return fmt.Sprintf("the name of pool %q", a.Pool), "no pool of this name is made or removed"
 	case OSDSet:

@@ -136,7 +136,8 @@ type ImageCalls interface {
 	// another image renamed. One that has the name already is no error.
 	RenameImage(ctx context.Context, pool, id, to string) error
 	// RemoveImage removes an image and its data. With snapshots (ENOTEMPTY) or while
-	// other clients have it open (EBUSY) it is errs.Conflict. librbd removes by name: the
+	// other clients have it open (EBUSY) it is errs.Conflict; clients that were cut off are waited
+	// for, as OSDs show them for a moment longer. librbd removes by name: the
 	// id is looked up right before, see RenameImage. progress may be nil; it is called
 	// with objects done and in total, from another goroutine, and must not block. A removal that was
 	// broken off is finished by a repetition, which is the only call that finds such an image by its

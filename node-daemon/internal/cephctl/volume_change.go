@@ -220,23 +220,10 @@ func (t *task) finishRemoval(ctx context.Context, pool string, i ceph.Image, abs
 		return err
 	}
 	err := t.RemoveImage(ctx, pool, i.ID, func(done, total uint64) { t.Progress(int64(done), int64(total), "removing "+pool+"/"+i.Name) })
-	switch {
-	case errs.Is(err, errs.NotFound):
+	if errs.Is(err, errs.NotFound) {
 		return absent
-	case t.heldByFenced(ctx, pool, i.ID, err):
-		return errs.New(errs.Unknown, "the executor before has it open, which is fenced: %w", err)
 	}
 	return err
-}
-
-// heldByFenced reports whether an image was refused as open only because of clients that
-// cannot do anything any more: that passes.
-func (t *task) heldByFenced(ctx context.Context, pool, id string, refused error) bool {
-	if ceph.NumberOf(refused) != syscall.EBUSY || len(t.fenced) == 0 {
-		return false
-	}
-	watchers, err := t.Watchers(ctx, pool, id)
-	return err == nil && len(t.others(watchers)) == 0
 }
 
 func snapshotNames(i ceph.Image) []string {

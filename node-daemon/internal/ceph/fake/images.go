@@ -163,19 +163,15 @@ func (c calls) RenameImage(ctx context.Context, pool, id, to string) error {
 	})
 }
 
-func inUse(i *storedImage) error {
-	return ceph.Refused(syscall.EBUSY, fmt.Sprintf("image is open by %q", i.watchers))
-}
-
 // RemoveImage implements ceph.Calls.
 func (c calls) RemoveImage(ctx context.Context, pool, id string, progress func(done, total uint64)) error {
-	return c.inPool(ctx, RemoveImage, pool, pool+"/"+id, longWrite, func(_ *World, p *storedPool) error {
+	return c.inPool(ctx, RemoveImage, pool, pool+"/"+id, longWrite, func(w *World, p *storedPool) error {
 		i := cmp.Or(p.images[id], p.halves[id])
 		switch {
 		case i == nil:
 			return ceph.Refused(syscall.ENOENT, fmt.Sprintf("no image with id %q in pool %q", id, pool))
-		case len(i.watchers) > 0:
-			return inUse(i)
+		case slices.ContainsFunc(i.watchers, func(by string) bool { _, cutOff := w.blocklist[by]; return !cutOff }):
+			return ceph.Refused(syscall.EBUSY, fmt.Sprintf("image is open by %q", i.watchers))
 		case len(i.Image.Snapshots) > 0:
 			return ceph.Refused(syscall.ENOTEMPTY, "image has snapshots")
 		}
